@@ -57,7 +57,7 @@ typedef struct {
     uint64_t                hash;       /* of the engines, by the master */
     ngx_shm_zone_t         *shm;
 
-    llm_secret_t            secret;
+    llm_secret_t           *secret;
     ngx_flag_t              auth_used;
     ngx_uint_t              pass_used;
 

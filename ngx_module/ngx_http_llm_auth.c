@@ -201,7 +201,7 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         /* before the look-up: a change during it is seen later */
         ctx->txnid = llm_store_txnid(store);
 
-        rc = llm_key_lookup(store, &mcf->secret, (char *) key->data, key->len,
+        rc = llm_key_lookup(store, mcf->secret, (char *) key->data, key->len,
                             &ctx->key, err, sizeof(err));
     }
 

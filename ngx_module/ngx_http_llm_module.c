@@ -274,7 +274,8 @@ ngx_http_llm_wipe_secret(void *data)
 {
     ngx_http_llm_main_conf_t  *mcf = data;
 
-    llm_secret_done(&mcf->secret);
+    llm_secret_close(mcf->secret);
+    mcf->secret = NULL;
 }
 
 

@@ -283,7 +283,7 @@ llmctl_init_store(const llmctl_init_t *in, char *err, size_t errlen)
 {
     int            rc;
     llm_store_t   *st;
-    llm_secret_t   secret;
+    llm_secret_t  *secret;
 
     rc = llm_secret_open(&secret, in->source, err, errlen);
     if (rc != LLM_OK) {
@@ -293,11 +293,11 @@ llmctl_init_store(const llmctl_init_t *in, char *err, size_t errlen)
     rc = llm_store_open(&st, in->store, 0, err, errlen);
 
     if (rc == LLM_OK) {
-        rc = llm_store_bind(st, &secret, err, errlen);
+        rc = llm_store_bind(st, secret, err, errlen);
         llm_store_close(st);
     }
 
-    llm_secret_done(&secret);
+    llm_secret_close(secret);
 
     if (rc == LLM_OK && in->chown) {
         rc = llmctl_init_chown(in, err, errlen);

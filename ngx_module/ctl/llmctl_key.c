@@ -60,7 +60,7 @@ llmctl_key_create(int argc, char **argv)
     llm_key_t      k;
     const char    *store, *source, *client, *role, *expires, *none[1];
     llm_store_t   *st;
-    llm_secret_t   secret;
+    llm_secret_t  *secret;
 
     const llmctl_opt_t  opts[] = {
         { "store", &store, NULL },
@@ -116,12 +116,12 @@ llmctl_key_create(int argc, char **argv)
     rc = llmctl_store(store, &st);
 
     if (rc != LLMCTL_OK) {
-        llm_secret_done(&secret);
+        llm_secret_close(secret);
         return rc;
     }
 
-    rc = llm_key_create(st, &secret, &k, key, err, sizeof(err));
-    llm_secret_done(&secret);
+    rc = llm_key_create(st, secret, &k, key, err, sizeof(err));
+    llm_secret_close(secret);
 
     if (rc != LLM_OK) {
         llm_store_close(st);

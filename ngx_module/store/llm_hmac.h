@@ -15,7 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
 

@@ -25,8 +25,6 @@
 #include <time.h>
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "llm_store_int.h"
 
@@ -179,7 +177,6 @@ llm_key_make(const llm_secret_t *secret, const llm_key_t *k, char *key,
     size_t         n;
     uint8_t        text[LLM_CLIENT_MAX + 8 + LLM_KEY_SALT];
     uint8_t        mac[32], *salt;
-    unsigned int   len;
 
     n = strlen(k->client);
     memcpy(text, k->client, n);
@@ -196,11 +193,9 @@ llm_key_make(const llm_secret_t *secret, const llm_key_t *k, char *key,
         return rc;
     }
 
-    if (HMAC(EVP_sha256(), secret->sign, sizeof(secret->sign), text, n, mac,
-             &len)
-        == NULL)
-    {
-        rc = llm_err(err, errlen, LLM_ERROR, "key: HMAC failed");
+    rc = llm_secret_sign(secret, secret->v[0].version, text, n, mac, err,
+                         errlen);
+    if (rc != LLM_OK) {
         goto done;
     }
 

@@ -2,9 +2,8 @@
 /*
  * Copyright (C) nginx-llm contributors
  *
- * The secret: a file of random bytes that only its owner reads.  All keys are
- * made with it, and the verification key that indexes them is derived from
- * it.  Called at start and by llmctl; no state; any thread.
+ * The secret in memory: tags, signatures, seals.  Written by open() only, so
+ * any number of threads may use it at a time.
  */
 
 
@@ -13,555 +12,388 @@
 #endif
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/random.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
 
-#include "llm_store_int.h"
+#include "llm_secret_int.h"
 
 
-#define LLM_SECRET_MAX       4096
-#define LLM_SECRET_DISTINCT  8      /* 32 random hex digits: < 8 once in 1e9 */
+#define LLM_SEAL_HEAD  16           /* version and nonce */
+#define LLM_SEAL_TAG   16
 
 
-static int llm_secret_path(const char *source, const char **path, char *err,
-    size_t errlen);
-static int llm_secret_read(const char *path, uint8_t *buf, size_t *len,
-    char *err, size_t errlen);
-static int llm_secret_stat(int fd, const char *path, char *err,
-    size_t errlen);
-static size_t llm_secret_trim(const uint8_t *p, size_t len);
-static const char *llm_secret_weak(const uint8_t *p, size_t len);
-static int llm_secret_period(const uint8_t *p, size_t len);
-static int llm_secret_word(const uint8_t *p, size_t len);
-static int llm_secret_derive(llm_secret_t *secret, const uint8_t *p,
-    size_t len);
-static int llm_secret_write(const char *path, const char *tmp, char *err,
-    size_t errlen);
-static int llm_secret_sync(const char *path);
+static const llm_secret_version_t *llm_secret_find(
+    const llm_secret_t *secret, uint32_t version);
+static int llm_secret_gcm(const llm_secret_version_t *v, int encrypt,
+    const uint8_t *nonce, const char *name, const uint8_t *data, size_t len,
+    uint8_t *out, uint8_t *tag);
 
 
 int
-llm_secret_open(llm_secret_t *secret, const char *source, char *err,
+llm_secret_open(llm_secret_t **secretp, const char *source, char *err,
     size_t errlen)
 {
-    int          rc;
-    size_t       len;
-    uint8_t      buf[LLM_SECRET_MAX + 1];
-    const char  *path, *why;
+    int            rc;
+    size_t         size;
+    const char    *path;
+    llm_secret_t  *secret;
 
-    memset(secret, 0, sizeof(llm_secret_t));
+    *secretp = NULL;
 
-    rc = llm_secret_path(source, &path, err, errlen);
+    size = (size_t) sysconf(_SC_PAGESIZE);
+    size = (sizeof(llm_secret_t) + size - 1) / size * size;
+
+    secret = mmap(NULL, size, PROT_READ|PROT_WRITE,
+                  MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
+
+    if (secret == MAP_FAILED) {
+        return llm_err(err, errlen, LLM_NOMEM, "secret: no memory");
+    }
+
+    (void) madvise(secret, size, MADV_DONTDUMP);
+
+    secret->mapped = size;
+    secret->signer = -1;
+
+    /* a limit of zero is the caller's to report */
+    (void) llm_secret_lock(secret, NULL, 0);
+
+    rc = llm_random(&secret->id, sizeof(secret->id), err, errlen);
+
     if (rc != LLM_OK) {
+        /* said */
+
+    } else if (llm_secret_is_token(source, &path)) {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "secret: pkcs11: sources are not supported");
+
+    } else if (*path == '\0') {
+        rc = llm_err(err, errlen, LLM_INVALID, "secret: empty path");
+
+    } else {
+        rc = llm_secret_open_files(secret, path, err, errlen);
+    }
+
+    if (rc != LLM_OK) {
+        llm_secret_close(secret);
         return rc;
     }
 
-    len = 0;
+    *secretp = secret;
 
-    rc = llm_secret_read(path, buf, &len, err, errlen);
-
-    if (rc == LLM_OK) {
-        len = llm_secret_trim(buf, len);
-
-        why = llm_secret_weak(buf, len);
-        if (why != NULL) {
-            rc = llm_err(err, errlen, LLM_INVALID, "%s: weak secret: %s",
-                         path, why);
-        }
-    }
-
-    if (rc == LLM_OK) {
-        rc = llm_secret_derive(secret, buf, len);
-        if (rc != LLM_OK) {
-            (void) llm_err(err, errlen, rc, "%s: HMAC-SHA256 failed", path);
-        }
-    }
-
-    OPENSSL_cleanse(buf, sizeof(buf));
-
-    return rc;
+    return LLM_OK;
 }
 
 
 void
-llm_secret_done(llm_secret_t *secret)
+llm_secret_close(llm_secret_t *secret)
 {
+    size_t  size;
+
+    if (secret == NULL) {
+        return;
+    }
+
+    if (secret->signer != -1) {
+        (void) close(secret->signer);
+    }
+
+    size = secret->mapped;
     OPENSSL_cleanse(secret, sizeof(llm_secret_t));
+    (void) munmap(secret, size);
 }
 
 
-static int
-llm_secret_path(const char *source, const char **path, char *err,
-    size_t errlen)
+int
+llm_secret_lock(llm_secret_t *secret, char *err, size_t errlen)
+{
+    if (mlock(secret, secret->mapped) == -1) {
+        return llm_err(err, errlen, LLM_ERROR, "secret: mlock: %s",
+                       strerror(errno));
+    }
+
+    return LLM_OK;
+}
+
+
+int
+llm_secret_is_token(const char *source, const char **path)
 {
     if (strncmp(source, "pkcs11:", 7) == 0) {
-        return llm_err(err, errlen, LLM_INVALID,
-                       "secret: pkcs11: sources are not supported");
+        return 1;
     }
 
-    if (strncmp(source, "file:", 5) == 0) {
-        source += 5;
-    }
+    *path = strncmp(source, "file:", 5) == 0 ? source + 5 : source;
 
-    if (*source == '\0') {
-        return llm_err(err, errlen, LLM_INVALID, "secret: empty path");
-    }
-
-    *path = source;
-
-    return LLM_OK;
+    return 0;
 }
 
 
-static int
-llm_secret_read(const char *path, uint8_t *buf, size_t *len, char *err,
-    size_t errlen)
+int
+llm_secret_name(const char *base, uint32_t version, char *name, size_t size,
+    char *err, size_t errlen)
 {
-    int      fd, rc;
-    size_t   n;
-    ssize_t  got;
+    int  n;
 
-    /* O_NONBLOCK: a FIFO must not hang the start */
+    n = (version == 1) ? snprintf(name, size, "%s", base)
+                       : snprintf(name, size, "%s.v%u", base, version);
 
-    fd = open(path, O_RDONLY|O_CLOEXEC|O_NOCTTY|O_NONBLOCK);
-
-    if (fd == -1) {
-        rc = (errno == ENOENT || errno == ENOTDIR) ? LLM_NOTFOUND
-                                                   : LLM_ERROR;
-        return llm_err(err, errlen, rc, "%s: open: %s", path,
-                       strerror(errno));
-    }
-
-    rc = llm_secret_stat(fd, path, err, errlen);
-    n = 0;
-
-    while (rc == LLM_OK) {
-        got = read(fd, buf + n, LLM_SECRET_MAX + 1 - n);
-
-        if (got == -1) {
-            if (errno != EINTR) {
-                rc = llm_err(err, errlen, LLM_ERROR, "%s: read: %s", path,
-                             strerror(errno));
-            }
-
-            continue;
-        }
-
-        if (got == 0) {
-            break;
-        }
-
-        n += (size_t) got;
-
-        if (n > LLM_SECRET_MAX) {
-            rc = llm_err(err, errlen, LLM_INVALID,
-                         "%s: secret: longer than %d bytes", path,
-                         LLM_SECRET_MAX);
-        }
-    }
-
-    (void) close(fd);
-
-    *len = n;
-
-    return rc;
-}
-
-
-static int
-llm_secret_stat(int fd, const char *path, char *err, size_t errlen)
-{
-    struct stat  sb;
-
-    if (fstat(fd, &sb) == -1) {
-        return llm_err(err, errlen, LLM_ERROR, "%s: stat: %s", path,
-                       strerror(errno));
-    }
-
-    if (!S_ISREG(sb.st_mode)) {
-        return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: not a regular file", path);
-    }
-
-    if (sb.st_mode & 077) {
-        return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: mode %04o lets others at it, "
-                       "it must be 0600 or 0400", path,
-                       (unsigned) (sb.st_mode & 07777));
-    }
-
-    if (sb.st_uid != 0 && sb.st_uid != geteuid()) {
-        return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: owner is user %u, "
-                       "it must be root or the user that reads it", path,
-                       (unsigned) sb.st_uid);
+    if (n < 0 || (size_t) n >= size) {
+        return llm_err(err, errlen, LLM_INVALID, "secret: its name is too "
+                       "long");
     }
 
     return LLM_OK;
 }
 
 
-/*
- * A file written by hand or by a tool ends with a newline, which is no part
- * of the secret.  Raw bytes that happen to end with one are left alone.
- */
-
-static size_t
-llm_secret_trim(const uint8_t *p, size_t len)
+llm_secret_version_t *
+llm_secret_push(llm_secret_t *secret, uint32_t version)
 {
-    size_t  i, n;
+    llm_secret_version_t  *v;
 
-    n = len;
-
-    while (n != 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'
-                      || p[n - 1] == ' ' || p[n - 1] == '\t'))
-    {
-        n--;
+    if (secret->n == LLM_SECRET_VERSIONS) {
+        return NULL;
     }
 
-    for (i = 0; i < n; i++) {
-        if (p[i] < 0x20 || p[i] > 0x7e) {
-            return len;
-        }
-    }
+    v = &secret->v[secret->n++];
+    v->version = version;
 
-    return n;
+    return v;
 }
 
 
-static const char *
-llm_secret_weak(const uint8_t *p, size_t len)
+size_t
+llm_secret_versions(const llm_secret_t *secret,
+    uint32_t version[LLM_SECRET_VERSIONS])
 {
-    size_t   i, distinct, steps;
-    uint8_t  seen[256];
+    size_t  i;
 
-    if (len == 0) {
-        return "empty";
+    for (i = 0; i < secret->n; i++) {
+        version[i] = secret->v[i].version;
     }
 
-    if (len < LLM_SECRET_MIN) {
-        return "shorter than 32 bytes";
-    }
+    return secret->n;
+}
 
-    memset(seen, 0, sizeof(seen));
-    distinct = 0;
-    steps = 0;
 
-    for (i = 0; i < len; i++) {
-        distinct += (seen[p[i]] == 0);
-        seen[p[i]] = 1;
+static const llm_secret_version_t *
+llm_secret_find(const llm_secret_t *secret, uint32_t version)
+{
+    size_t  i;
 
-        /* "abcdefgh", "87654321" */
-        if (i != 0 && (p[i] - p[i - 1] == 1 || p[i - 1] - p[i] == 1)) {
-            steps++;
+    /* the newest is asked for most */
+
+    for (i = secret->n; i-- > 0; ) {
+        if (secret->v[i].version == version) {
+            return &secret->v[i];
         }
-    }
-
-    OPENSSL_cleanse(seen, sizeof(seen));
-
-    if (distinct == 1) {
-        return "all bytes are the same";
-    }
-
-    if (distinct < LLM_SECRET_DISTINCT) {
-        return "too few distinct bytes";
-    }
-
-    if (llm_secret_period(p, len)) {
-        return "one text repeated";
-    }
-
-    if (steps >= len / 2) {
-        return "a sequence";
-    }
-
-    if (llm_secret_word(p, len)) {
-        return "a known default or a word that examples use";
     }
 
     return NULL;
 }
 
 
-/* is it one text, at most half as long, again and again? */
-
-static int
-llm_secret_period(const uint8_t *p, size_t len)
-{
-    size_t  n;
-
-    for (n = 1; n <= len / 2; n++) {
-        if (memcmp(p, p + n, len - n) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* six letters or more: none turns up by chance in a random text */
-
-static int
-llm_secret_word(const uint8_t *p, size_t len)
-{
-    size_t       i, j, n;
-
-    static const char  *words[] = {
-        "changeme", "change-me", "change_me", "change me", "replaceme",
-        "replace-me", "replace_me", "password", "passw0rd", "secret",
-        "s3cr3t", "example", "default", "nginx-llm", "llmctl", "qwerty",
-        "letmein", "placeholder", "deadbeef", "your-key", "testtest",
-        NULL
-    };
-
-    for (i = 0; words[i] != NULL; i++) {
-        n = strlen(words[i]);
-
-        for (j = 0; j + n <= len; j++) {
-            if (strncasecmp((const char *) p + j, words[i], n) == 0) {
-                return 1;
-            }
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * sign is the key block of HMAC-SHA256 for the secret (RFC 2104: padded with
- * zeros, or hashed when longer than 64 bytes), so that HMAC(sign) is
- * HMAC(secret).  The label of verify has spaces and is shorter than what a
- * key signs, so no key's signature can be the verification key.
- */
-
-static int
-llm_secret_derive(llm_secret_t *secret, const uint8_t *p, size_t len)
-{
-    unsigned int         n;
-    static const char    label[] = "nginx-llm verify v1";
-
-    if (len <= sizeof(secret->sign)) {
-        memcpy(secret->sign, p, len);
-
-    } else if (EVP_Digest(p, len, secret->sign, NULL, EVP_sha256(), NULL)
-               != 1)
-    {
-        goto failed;
-    }
-
-    n = 0;
-
-    if (HMAC(EVP_sha256(), secret->sign, sizeof(secret->sign),
-             (const unsigned char *) label, sizeof(label) - 1,
-             secret->verify, &n)
-        == NULL
-        || n != sizeof(secret->verify))
-    {
-        goto failed;
-    }
-
-    return LLM_OK;
-
-failed:
-
-    llm_secret_done(secret);
-
-    return LLM_ERROR;
-}
-
-
-/*
- * The file appears whole, under its name, or not at all: it is written and
- * synced under another name and then linked, which fails when the name is
- * taken.
- */
-
 int
 llm_secret_create(const char *source, char *err, size_t errlen)
 {
+    return llm_secret_add(source, 1, err, errlen);
+}
+
+
+int
+llm_secret_add(const char *source, uint32_t version, char *err,
+    size_t errlen)
+{
     int          rc;
-    char        *tmp;
-    uint8_t      rnd[8];
-    struct stat  sb;
+    char         name[4096];
     const char  *path;
 
-    rc = llm_secret_path(source, &path, err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
+    if (version < 1 || version > LLM_VERSION_MAX) {
+        return llm_err(err, errlen, LLM_INVALID, "secret: version %u",
+                       version);
     }
 
-    if (lstat(path, &sb) == 0) {
-        return llm_err(err, errlen, LLM_EXISTS, "%s: secret: exists", path);
+    if (llm_secret_is_token(source, &path)) {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "secret: pkcs11: sources are not supported");
     }
 
-    rc = llm_random(rnd, sizeof(rnd), err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
+    if (*path == '\0') {
+        return llm_err(err, errlen, LLM_INVALID, "secret: empty path");
     }
 
-    if (asprintf(&tmp, "%s.%02x%02x%02x%02x%02x%02x%02x%02x", path, rnd[0],
-                 rnd[1], rnd[2], rnd[3], rnd[4], rnd[5], rnd[6], rnd[7])
-        == -1)
-    {
-        return llm_err(err, errlen, LLM_NOMEM, "%s: secret: no memory", path);
-    }
+    rc = llm_secret_name(path, version, name, sizeof(name), err, errlen);
 
-    rc = llm_secret_write(path, tmp, err, errlen);
-
-    if (rc == LLM_OK) {
-        if (link(tmp, path) == -1) {
-            rc = llm_err(err, errlen,
-                         errno == EEXIST ? LLM_EXISTS : LLM_ERROR,
-                         "%s: link: %s", path, strerror(errno));
-        }
-
-        (void) unlink(tmp);
-    }
-
-    if (rc == LLM_OK && llm_secret_sync(path) == -1) {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s: sync of its directory: %s",
-                     path, strerror(errno));
-        (void) unlink(path);
-    }
-
-    free(tmp);
-
-    return rc;
+    return rc == LLM_OK ? llm_secret_make_file(name, err, errlen) : rc;
 }
 
 
-/* 32 random bytes as 64 hex digits and a newline; no file stays on failure */
-
-static int
-llm_secret_write(const char *path, const char *tmp, char *err, size_t errlen)
+int
+llm_secret_remove(const char *source, uint32_t version, char *err,
+    size_t errlen)
 {
-    int      fd, rc;
-    char     text[65];
-    size_t   i, n;
-    ssize_t  put;
-    uint8_t  rnd[32];
+    int          rc;
+    char         name[4096];
+    const char  *path;
 
-    static const char  hex[] = "0123456789abcdef";
-
-    rc = llm_random(rnd, sizeof(rnd), err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
+    if (llm_secret_is_token(source, &path)) {
+        return llm_err(err, errlen, LLM_INVALID, "secret: its object is "
+                       "deleted by the token's own tools");
     }
 
-    for (i = 0; i < sizeof(rnd); i++) {
-        text[2 * i] = hex[rnd[i] >> 4];
-        text[2 * i + 1] = hex[rnd[i] & 15];
+    rc = llm_secret_name(path, version, name, sizeof(name), err, errlen);
+
+    if (rc == LLM_OK && unlink(name) == -1) {
+        rc = llm_err(err, errlen, errno == ENOENT ? LLM_NOTFOUND : LLM_ERROR,
+                     "%s: unlink: %s", name, strerror(errno));
     }
-
-    text[64] = '\n';
-
-    fd = open(tmp, O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC|O_NOFOLLOW, 0600);
-
-    if (fd == -1) {
-        OPENSSL_cleanse(rnd, sizeof(rnd));
-        OPENSSL_cleanse(text, sizeof(text));
-
-        return llm_err(err, errlen, LLM_ERROR, "%s: create: %s", path,
-                       strerror(errno));
-    }
-
-    for (n = 0; n < sizeof(text); n += (size_t) put) {
-        put = write(fd, text + n, sizeof(text) - n);
-
-        if (put == -1) {
-            if (errno != EINTR) {
-                break;
-            }
-
-            put = 0;
-        }
-    }
-
-    OPENSSL_cleanse(rnd, sizeof(rnd));
-    OPENSSL_cleanse(text, sizeof(text));
-
-    if (n < sizeof(text) || fchmod(fd, 0600) == -1 || fsync(fd) == -1) {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s: write: %s", path,
-                     strerror(errno));
-    }
-
-    (void) close(fd);
-
-    if (rc != LLM_OK) {
-        (void) unlink(tmp);
-    }
-
-    return rc;
-}
-
-
-/* the directory that holds path */
-
-static int
-llm_secret_sync(const char *path)
-{
-    int    fd, rc;
-    char  *dir, *slash;
-
-    dir = strdup(path);
-    if (dir == NULL) {
-        return -1;
-    }
-
-    slash = strrchr(dir, '/');
-
-    if (slash == NULL) {
-        fd = open(".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-    } else {
-        slash[slash == dir] = '\0';
-        fd = open(dir, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-    }
-
-    free(dir);
-
-    if (fd == -1) {
-        return -1;
-    }
-
-    rc = fsync(fd);
-    (void) close(fd);
 
     return rc;
 }
 
 
 int
-llm_random(void *p, size_t len, char *err, size_t errlen)
+llm_secret_sign(const llm_secret_t *secret, uint32_t version,
+    const void *data, size_t len, uint8_t mac[32], char *err, size_t errlen)
 {
-    size_t   n;
-    ssize_t  got;
+    const llm_secret_version_t  *v;
 
-    for (n = 0; n < len; n += (size_t) got) {
-        got = getrandom((char *) p + n, len - n, 0);
+    v = llm_secret_find(secret, version);
 
-        if (got == -1) {
-            if (errno != EINTR) {
-                return llm_err(err, errlen, LLM_ERROR, "getrandom: %s",
-                               strerror(errno));
-            }
+    if (v == NULL) {
+        return llm_err(err, errlen, LLM_NOTFOUND,
+                       "secret: version %u is not open", version);
+    }
 
-            got = 0;
-        }
+    llm_hmac(&v->sign, data, len, mac);
+
+    return LLM_OK;
+}
+
+
+int
+llm_secret_tag(const llm_secret_t *secret, uint32_t version,
+    const void *data, size_t len, uint8_t tag[32])
+{
+    const llm_secret_version_t  *v;
+
+    v = llm_secret_find(secret, version);
+
+    if (v == NULL) {
+        return LLM_NOTFOUND;
+    }
+
+    llm_hmac(&v->verify, data, len, tag);
+
+    return LLM_OK;
+}
+
+
+int
+llm_secret_seal(const llm_secret_t *secret, uint32_t version,
+    const char *name, const void *data, size_t len, uint8_t *out, char *err,
+    size_t errlen)
+{
+    int                          i, rc;
+    const llm_secret_version_t  *v;
+
+    v = llm_secret_find(secret, version);
+
+    if (v == NULL) {
+        return llm_err(err, errlen, LLM_NOTFOUND,
+                       "secret: version %u is not open", version);
+    }
+
+    for (i = 0; i < 4; i++) {
+        out[i] = (uint8_t) (version >> (8 * i));
+    }
+
+    rc = llm_random(out + 4, LLM_SEAL_HEAD - 4, err, errlen);
+
+    if (rc == LLM_OK
+        && llm_secret_gcm(v, 1, out + 4, name, data, len,
+                          out + LLM_SEAL_HEAD, out + LLM_SEAL_HEAD + len)
+           != LLM_OK)
+    {
+        rc = llm_err(err, errlen, LLM_ERROR, "%s: seal: AES-256-GCM failed",
+                     name);
+    }
+
+    return rc;
+}
+
+
+int
+llm_secret_unseal(const llm_secret_t *secret, const char *name,
+    const void *sealed, size_t len, uint8_t *out, char *err, size_t errlen)
+{
+    uint32_t                     version;
+    const uint8_t               *p;
+    const llm_secret_version_t  *v;
+
+    p = sealed;
+
+    if (len < LLM_SEAL_MORE) {
+        return llm_err(err, errlen, LLM_INVALID, "%s: torn seal", name);
+    }
+
+    version = p[0] | p[1] << 8 | p[2] << 16 | (uint32_t) p[3] << 24;
+    v = llm_secret_find(secret, version);
+
+    if (v == NULL) {
+        return llm_err(err, errlen, LLM_NOTFOUND, "%s: sealed under the "
+                       "secret's version %u, which is not open", name,
+                       version);
+    }
+
+    len -= LLM_SEAL_MORE;
+
+    if (llm_secret_gcm(v, 0, p + 4, name, p + LLM_SEAL_HEAD, len, out,
+                       (uint8_t *) p + LLM_SEAL_HEAD + len)
+        != LLM_OK)
+    {
+        OPENSSL_cleanse(out, len);
+        return llm_err(err, errlen, LLM_INVALID,
+                       "%s: the seal is broken", name);
     }
 
     return LLM_OK;
+}
+
+
+/* tag: written when encrypting, else read */
+
+static int
+llm_secret_gcm(const llm_secret_version_t *v, int encrypt,
+    const uint8_t *nonce, const char *name, const uint8_t *data, size_t len,
+    uint8_t *out, uint8_t *tag)
+{
+    int              n, ok;
+    EVP_CIPHER_CTX  *ctx;
+
+    ctx = EVP_CIPHER_CTX_new();
+
+    ok = ctx != NULL && len <= INT32_MAX
+         && EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, v->seal, nonce,
+                              encrypt) == 1
+         && EVP_CipherUpdate(ctx, NULL, &n, (const uint8_t *) name,
+                             (int) strlen(name)) == 1
+         && EVP_CipherUpdate(ctx, out, &n, data, (int) len) == 1
+         && (encrypt
+             || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, LLM_SEAL_TAG,
+                                    tag) == 1)
+         && EVP_CipherFinal_ex(ctx, out + n, &n) == 1
+         && (!encrypt
+             || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, LLM_SEAL_TAG,
+                                    tag) == 1);
+
+    EVP_CIPHER_CTX_free(ctx);
+
+    return ok ? LLM_OK : LLM_ERROR;
 }

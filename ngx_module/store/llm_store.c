@@ -4,8 +4,8 @@
  *
  * The LMDB environment: open, transactions, errors, ownership of the files.
  * A handle belongs to one process and is used by one thread at a time; it
- * owns the environment, one read transaction that is reset between calls (a
- * renewal takes nanoseconds), and the keyed HMAC context.
+ * owns the environment and one read transaction that is reset between calls (a
+ * renewal takes nanoseconds).
  *
  * Durability: LMDB's default, a commit returns when the data is synced.
  */
@@ -106,10 +106,6 @@ llm_store_open(llm_store_t **stp, const char *path, size_t size, char *err,
         rc = llm_store_dbs(st, err, errlen);
     }
 
-    if (rc == LLM_OK) {
-        rc = llm_store_hmac(st, err, errlen);
-    }
-
     if (rc != LLM_OK) {
         goto failed;
     }
@@ -149,8 +145,6 @@ llm_store_free(llm_store_t *st)
         mdb_env_close(st->env);
     }
 
-    EVP_MAC_CTX_free(st->ctx);
-    EVP_MAC_free(st->mac);
     free(st->path);
     OPENSSL_cleanse(st, sizeof(llm_store_t));
 }

@@ -21,9 +21,9 @@
 #include <time.h>
 
 #include "../../engine/llm.h"
+#include "llm_secret.h"
 
 
-#define LLM_SECRET_MIN     32   /* bytes of a secret file, at least */
 #define LLM_KEY_LEN        75   /* characters of an API key */
 #define LLM_KEY_ID_LEN     28   /* "key_" + 24 base32 characters */
 #define LLM_CLIENT_MAX     64
@@ -38,13 +38,6 @@ typedef enum {
 } llm_role_e;
 
 
-/* what is made of the secret, once at start.  Wipe with llm_secret_done() */
-typedef struct {
-    uint8_t  sign[64];          /* makes keys: the secret, as an HMAC block */
-    uint8_t  verify[32];        /* indexes keys; derived from the secret */
-} llm_secret_t;
-
-
 typedef struct {
     char        id[LLM_KEY_ID_LEN + 1];
     char        client[LLM_CLIENT_MAX + 1];
@@ -56,19 +49,6 @@ typedef struct {
 
 
 typedef struct llm_store_s  llm_store_t;
-
-
-/*
- * Reads "file:<path>" (or a plain path).  LLM_INVALID when the file is too
- * short, all one byte, readable by others, a known default, or owned by
- * neither root nor this user.
- */
-int llm_secret_open(llm_secret_t *secret, const char *source, char *err,
-    size_t errlen);
-void llm_secret_done(llm_secret_t *secret);
-
-/* creates the file with fresh random bytes, mode 0600; LLM_EXISTS */
-int llm_secret_create(const char *source, char *err, size_t errlen);
 
 
 /* creates the directory, mode 0700, and an empty store, whole or not at all;

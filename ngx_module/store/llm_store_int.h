@@ -19,8 +19,8 @@
 
 
 #include <lmdb.h>
-#include <openssl/evp.h>
 
+#include "llm_secret_int.h"
 #include "llm_store.h"
 
 
@@ -51,11 +51,7 @@ struct llm_store_s {
     size_t         psize;
     char          *path;
 
-    EVP_MAC       *mac;
-    EVP_MAC_CTX   *ctx;         /* keyed with verify */
-    uint8_t        verify[32];
-    unsigned       keyed:1;     /* ctx holds a key */
-    unsigned       bound:1;     /* the store is bound to verify: seen */
+    uint64_t       bound;       /* id of a secret that it is bound to, 0 */
 };
 
 
@@ -84,9 +80,6 @@ void llm_store_free(llm_store_t *st);
 int llm_store_match(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
     int write, char *err, size_t errlen);
 
-/* the handle's HMAC context, without a key yet */
-int llm_store_hmac(llm_store_t *st, char *err, size_t errlen);
-
 /* HMAC-SHA256(verify, data), fast */
 int llm_store_mac(llm_store_t *st, const llm_secret_t *secret,
     const void *data, size_t len, uint8_t *tag, char *err, size_t errlen);
@@ -109,8 +102,6 @@ int llm_key_id_valid(const char *id);
 
 /* client, role, and expires: after now */
 int llm_key_valid(const llm_key_t *k, int64_t now, char *err, size_t errlen);
-
-int llm_random(void *p, size_t len, char *err, size_t errlen);
 
 /* CRC-32 as in IEEE 802.3 and zlib */
 uint32_t llm_crc32(const void *p, size_t len);

@@ -3,8 +3,7 @@
  * Copyright (C) nginx-llm contributors
  *
  * The verification key at work: the tags of keys, and which secret a store
- * belongs to.  The handle keeps the context and a copy of the key; its one
- * thread runs this.
+ * belongs to.  The handle's one thread runs this.
  */
 
 
@@ -14,76 +13,16 @@
 
 #include <string.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/params.h>
 
 #include "llm_store_int.h"
 
 
 int
-llm_store_hmac(llm_store_t *st, char *err, size_t errlen)
-{
-    OSSL_PARAM  params[2];
-
-    st->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-
-    if (st->mac != NULL) {
-        st->ctx = EVP_MAC_CTX_new(st->mac);
-    }
-
-    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-                                                 (char *) "SHA256", 0);
-    params[1] = OSSL_PARAM_construct_end();
-
-    if (st->ctx == NULL || EVP_MAC_CTX_set_params(st->ctx, params) != 1) {
-        return llm_err(err, errlen, LLM_ERROR,
-                       "%s: store: OpenSSL has no HMAC-SHA256", st->path);
-    }
-
-    return LLM_OK;
-}
-
-
-/*
- * To set a key costs several times what a MAC does, so the context keeps the
- * last one; a start without a key takes it again.
- */
-
-int
 llm_store_mac(llm_store_t *st, const llm_secret_t *secret, const void *data,
     size_t len, uint8_t *tag, char *err, size_t errlen)
 {
-    int     rc;
-    size_t  n;
-
-    if (st->keyed
-        && CRYPTO_memcmp(st->verify, secret->verify, sizeof(st->verify))
-           == 0)
-    {
-        rc = EVP_MAC_init(st->ctx, NULL, 0, NULL);
-
-    } else {
-        rc = EVP_MAC_init(st->ctx, secret->verify, sizeof(secret->verify),
-                          NULL);
-        memcpy(st->verify, secret->verify, sizeof(st->verify));
-        st->keyed = (rc == 1);
-        st->bound = 0;
-    }
-
-    if (rc != 1
-        || EVP_MAC_update(st->ctx, data, len) != 1
-        || EVP_MAC_final(st->ctx, tag, &n, LLM_TAG_LEN) != 1
-        || n != LLM_TAG_LEN)
-    {
-        st->keyed = 0;
-        OPENSSL_cleanse(tag, LLM_TAG_LEN);
-
-        return llm_err(err, errlen, LLM_ERROR, "%s: store: HMAC failed",
-                       st->path);
-    }
-
-    return LLM_OK;
+    return llm_secret_tag(secret, secret->v[0].version, data, len, tag);
 }
 
 
@@ -97,10 +36,7 @@ llm_store_match(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
 
     static const char  label[] = "nginx-llm store v1";
 
-    if (st->bound && st->keyed
-        && CRYPTO_memcmp(st->verify, secret->verify, sizeof(st->verify))
-           == 0)
-    {
+    if (st->bound == secret->id) {
         return LLM_OK;
     }
 
@@ -144,7 +80,7 @@ llm_store_match(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
                        st->path);
     }
 
-    st->bound = 1;
+    st->bound = secret->id;
 
     return LLM_OK;
 }
@@ -177,7 +113,7 @@ llm_store_bind(llm_store_t *st, const llm_secret_t *secret, char *err,
 
     rc = llm_store_verify(st, secret, err, errlen);
 
-    if (rc != LLM_OK || st->bound) {
+    if (rc != LLM_OK || st->bound == secret->id) {
         return rc;
     }
 

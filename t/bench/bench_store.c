@@ -209,13 +209,13 @@ int
 main(int argc, char **argv)
 {
     int            c, rc;
-    char           path[512], *keys;
+    char           path[512], file[512], *keys;
     size_t         n;
     double         start;
     const char    *dir;
     struct stat    sb;
     llm_store_t   *st;
-    llm_secret_t   secret;
+    llm_secret_t  *secret;
 
     n = 1000000;
     dir = "build/bench_store";
@@ -242,10 +242,20 @@ main(int argc, char **argv)
     }
 
     st = NULL;
-    memset(&secret, 0x5a, sizeof(secret));
+    secret = NULL;
+    (void) snprintf(file, sizeof(file), "%s.secret", dir);
+    (void) unlink(file);
 
-    rc = llm_store_create(dir, ((size_t) 1 << 24) + n * 1024, err,
-                          sizeof(err));
+    rc = llm_secret_create(file, err, sizeof(err));
+
+    if (rc == LLM_OK) {
+        rc = llm_secret_open(&secret, file, err, sizeof(err));
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_store_create(dir, ((size_t) 1 << 24) + n * 1024, err,
+                              sizeof(err));
+    }
 
     if (rc == LLM_OK) {
         rc = llm_store_open(&st, dir, 0, err, sizeof(err));
@@ -253,7 +263,7 @@ main(int argc, char **argv)
 
     if (rc == LLM_OK) {
         start = bench_now();
-        rc = bench_fill(st, &secret, keys, n);
+        rc = bench_fill(st, secret, keys, n);
         printf("keys %zu keys\n", n);
         printf("fill %.1f s\n", (bench_now() - start) / 1e9);
     }
@@ -273,7 +283,7 @@ main(int argc, char **argv)
         }
 
         if (rc == LLM_OK) {
-            rc = bench_run(st, &secret, keys, n);
+            rc = bench_run(st, secret, keys, n);
         }
     }
 
@@ -291,6 +301,8 @@ main(int argc, char **argv)
         (void) rmdir(dir);
     }
 
+    llm_secret_close(secret);
+    (void) unlink(file);
     free(keys);
 
     return rc == LLM_OK ? 0 : 1;

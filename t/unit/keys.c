@@ -29,7 +29,7 @@ create_for(llm_key_t *k, char *key, const char *client)
     strcpy(k->client, client);
     k->role = LLM_ROLE_OPERATOR;
 
-    return llm_key_create(st, &secret, k, key, err, sizeof(err));
+    return llm_key_create(st, secret, k, key, err, sizeof(err));
 }
 
 
@@ -167,7 +167,7 @@ test_lookup(void)
     MDB_val       name, v;
     uint8_t       tag[LLM_TAG_LEN], record[LLM_RECORD_MAX];
     llm_key_t     k, k2, found;
-    llm_secret_t  wrong;
+    llm_secret_t *wrong;
 
     is_int(create_for(&k, key, "globex"), LLM_OK, "a key is created");
 
@@ -176,7 +176,7 @@ test_lookup(void)
        "key_ and base32");
 
     memset(&found, 0xff, sizeof(found));
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_OK, "it is found");
     is_str(found.id, k.id, "with its id");
@@ -191,7 +191,7 @@ test_lookup(void)
     two[40] = two[40] == '0' ? '1' : '0';
     reseal(two);
 
-    rc = llm_key_lookup(st, &secret, two, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, two, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_NOTFOUND, "one that shares 40 bytes is unknown");
     ok(found.id[0] == '\0', "and nothing is told of the other");
@@ -200,7 +200,7 @@ test_lookup(void)
     memcpy(k2.id, "key_000000000000000000000000", LLM_KEY_ID_LEN);
     strcpy(k2.client, "initech");
 
-    llm_store_mac(st, &secret, two, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_store_mac(st, secret, two, LLM_KEY_LEN, tag, err, sizeof(err));
     is_int(llm_store_write(st, &txn, 1, err, sizeof(err)), LLM_OK, "write");
     name.mv_data = tag;
     name.mv_size = sizeof(tag);
@@ -212,14 +212,14 @@ test_lookup(void)
     mdb_put(txn, st->ids, &v, &name, 0);
     is_int(llm_store_commit(st, txn, err, sizeof(err)), LLM_OK, "commit");
 
-    llm_key_lookup(st, &secret, two, LLM_KEY_LEN, &found, err, sizeof(err));
+    llm_key_lookup(st, secret, two, LLM_KEY_LEN, &found, err, sizeof(err));
     is_str(found.client, "initech", "in the store, it is found");
-    llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err, sizeof(err));
+    llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err, sizeof(err));
     is_str(found.client, "globex", "and the first one is itself");
 
     /* the stored tag as a key */
 
-    llm_store_mac(st, &secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
     memcpy(forged, "sk-", 3);
 
     for (i = 0; i < LLM_TAG_LEN; i++) {
@@ -229,42 +229,44 @@ test_lookup(void)
     reseal(forged);
     forged[LLM_KEY_LEN] = '\0';
     ok(llm_key_wellformed(forged, LLM_KEY_LEN), "the tag, dressed as a key");
-    rc = llm_key_lookup(st, &secret, forged, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, forged, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_NOTFOUND, "is refused");
-    rc = llm_key_lookup(st, &secret, (char *) tag, LLM_TAG_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, (char *) tag, LLM_TAG_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_NOTFOUND, "and so is the bare tag");
     ok(strstr(err, key + 3) == NULL, "no key in the message");
 
-    is_int(llm_key_lookup(st, &secret, "", 0, &found, err, sizeof(err)),
+    is_int(llm_key_lookup(st, secret, "", 0, &found, err, sizeof(err)),
            LLM_NOTFOUND, "an empty key is refused");
-    is_int(llm_key_lookup(st, &secret, k.id, strlen(k.id), &found, err,
+    is_int(llm_key_lookup(st, secret, k.id, strlen(k.id), &found, err,
                           sizeof(err)),
            LLM_NOTFOUND, "an id as a key is refused");
 
     /* another secret */
 
-    wrong = secret;
-    wrong.verify[31] ^= 1;
-    rc = llm_key_lookup(st, &wrong, key, LLM_KEY_LEN, &found, err,
+    llm_secret_create(at("wrong"), err, sizeof(err));
+    is_int(llm_secret_open(&wrong, at("wrong"), err, sizeof(err)), LLM_OK,
+           "another secret");
+    rc = llm_key_lookup(st, wrong, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_INVALID, "another secret is no refused key");
     ok(strstr(err, "another secret") != NULL, "the message says so: %s", err);
-    is_int(llm_store_verify(st, &wrong, err, sizeof(err)), LLM_INVALID,
+    is_int(llm_store_verify(st, wrong, err, sizeof(err)), LLM_INVALID,
            "verify says so");
-    is_int(llm_store_bind(st, &wrong, err, sizeof(err)), LLM_INVALID,
+    is_int(llm_store_bind(st, wrong, err, sizeof(err)), LLM_INVALID,
            "bind says so");
     memset(&k2, 0, sizeof(k2));
     strcpy(k2.client, "x");
     k2.role = LLM_ROLE_USER;
-    is_int(llm_key_create(st, &wrong, &k2, two, err, sizeof(err)),
+    is_int(llm_key_create(st, wrong, &k2, two, err, sizeof(err)),
            LLM_INVALID, "create says so");
     is_int(two[0], 0, "and gives no key");
 
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_OK, "the right secret finds it again");
+    llm_secret_close(wrong);
 }
 
 
@@ -293,29 +295,29 @@ test_invalid(void)
     memset(&k, 0, sizeof(k));
     memset(k.client, 'a', sizeof(k.client));
     k.role = LLM_ROLE_USER;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)),
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)),
            LLM_INVALID, "a client without an end is refused");
 
     k.client[LLM_CLIENT_MAX] = '\0';
     k.role = LLM_ROLE_NONE;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)),
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)),
            LLM_INVALID, "no role is refused");
     k.role = (llm_role_e) 4;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)),
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)),
            LLM_INVALID, "an unknown role is refused");
 
     k.role = LLM_ROLE_USER;
     k.expires = (int64_t) time(NULL) - 1;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)),
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)),
            LLM_INVALID, "an expiry in the past is refused");
     k.expires = -1;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)),
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)),
            LLM_INVALID, "a negative expiry is refused");
 
     ok(llm_store_txnid(st) == txnid, "nothing was committed");
 
     k.expires = (int64_t) time(NULL) + 86400;
-    is_int(llm_key_create(st, &secret, &k, key, err, sizeof(err)), LLM_OK,
+    is_int(llm_key_create(st, secret, &k, key, err, sizeof(err)), LLM_OK,
            "64 characters and an expiry are fine");
     ok(llm_store_txnid(st) == txnid + 1, "one commit");
 
@@ -349,7 +351,7 @@ test_revoke(void)
     is_str(found.client, "umbrella", "and its record");
     ok(llm_store_txnid(st) != txnid, "the transaction's number has changed");
 
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &k, err, sizeof(err));
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &k, err, sizeof(err));
     ok(rc == LLM_OK && k.revoked == found.revoked, "a look-up tells");
 
     /* set the time back, as if it were long ago: the second one keeps it */
@@ -464,7 +466,7 @@ test_corrupt(void)
     const char  *why;
 
     create_for(&k, key, "torn");
-    llm_store_mac(st, &secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
     n = llm_record_pack(good, &k);
 
     memset(&w, 0, sizeof(w));
@@ -500,7 +502,7 @@ test_corrupt(void)
     rec[30] ^= 1;
     put(st->keys, tag, sizeof(tag), rec, n);
 
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_INVALID, "a torn record is an error");
     ok(found.id[0] == '\0' && found.role == 0, "that admits nobody: %s", err);
@@ -510,7 +512,7 @@ test_corrupt(void)
     put(st->keys, tag, sizeof(tag), rec, n);
 
     named = 0;
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     named += rc == LLM_INVALID && strstr(err, k.id) && strstr(err, "torn");
     rc = llm_key_get(st, k.id, &found, err, sizeof(err));
@@ -526,13 +528,13 @@ test_corrupt(void)
     memcpy(rec, good, n);
     rec[0] = 9;
     put(st->keys, tag, sizeof(tag), rec, n);
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     ok(rc == LLM_INVALID && strstr(err, k.id) && strstr(err, "version"),
        "an unknown version: %s", err);
 
     put(st->keys, tag, sizeof(tag), rec, 0);
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_INVALID, "an empty record");
 
@@ -543,7 +545,7 @@ test_corrupt(void)
     crc = llm_crc32(rec, n - 4);
     memcpy(rec + n - 4, &crc, 4);
     put(st->keys, tag, sizeof(tag), rec, n);
-    rc = llm_key_lookup(st, &secret, key, LLM_KEY_LEN, &found, err,
+    rc = llm_key_lookup(st, secret, key, LLM_KEY_LEN, &found, err,
                         sizeof(err));
     is_int(rc, LLM_INVALID, "an impossible role with its checksum");
 
@@ -594,7 +596,7 @@ test_stolen(void)
                             EVP_sha512() };
 
     is_int(create_for(&k, key, "stolen-store-client"), LLM_OK, "a key");
-    llm_store_mac(st, &secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
 
     snprintf(file, sizeof(file), "%s/data.mdb", path);
     fd = open(file, O_RDONLY);
@@ -642,8 +644,11 @@ test_stolen(void)
 
     is_int(hits, 0, "no unkeyed hash");
 
-    ok(!holds(p, len, raw, 16) && !holds(p, len, secret.verify, 16)
-       && !holds(p, len, secret.sign, 16), "and nothing of the secret");
+    HMAC(EVP_sha256(), raw, 39, (const uint8_t *) LLM_LABEL_VERIFY,
+         sizeof(LLM_LABEL_VERIFY) - 1, hash, &n);
+    ok(!holds(p, len, raw, 16) && !holds(p, len, hash, 16)
+       && !holds(p, len, secret->v[0].seal, 16),
+       "and nothing of the secret");
 
     free(p);
 }
@@ -688,7 +693,7 @@ main(void)
     test_corrupt();
 
     llm_store_close(st);
-    llm_secret_done(&secret);
+    llm_secret_close(secret);
 
     remove_tree(dir);
 

@@ -16,12 +16,20 @@
 
 
 static void
+tag(const llm_secret_t *s, uint8_t *out)
+{
+    is_int(llm_secret_tag(s, 1, "a key", 5, out), LLM_OK, "a tag");
+}
+
+
+static void
 test_secret_file(void)
 {
     int           fd, i;
     char          buf[80], name[64];
     uint8_t       mac[32];
-    llm_secret_t  s, two;
+    uint8_t       one[32], other[32];
+    llm_secret_t *s, *two;
     struct stat   sb;
     unsigned int  n;
     const char   *file, *source;
@@ -62,17 +70,24 @@ test_secret_file(void)
 
     is_int(llm_secret_open(&s, buf, E), LLM_OK, "opened by file:");
     is_int(llm_secret_open(&two, file, E), LLM_OK, "and by its path");
-    ok(memcmp(&s, &two, sizeof(s)) == 0, "it is the same");
+    tag(s, one);
+    tag(two, other);
+    ok(memcmp(one, other, 32) == 0, "it is the same");
+    llm_secret_close(two);
     is_int(llm_secret_open(&two, at("other"), E), LLM_OK, "the other");
-    ok(memcmp(s.verify, two.verify, 32) != 0
-       && memcmp(s.sign, two.sign, 64) != 0, "is another");
+    tag(two, other);
+    ok(memcmp(one, other, 32) != 0
+       && memcmp(s->v[0].seal, two->v[0].seal, 32) != 0, "is another");
+    llm_secret_close(two);
 
     fd = open(file, O_RDONLY);
     ok(read(fd, buf, 65) == 65, "the file is read");
     close(fd);
     HMAC(EVP_sha256(), buf, 64, (const uint8_t *) "nginx-llm verify v1", 19,
          mac, &n);
-    ok(memcmp(mac, s.verify, 32) == 0, "verify is HMAC(secret, label)");
+    HMAC(EVP_sha256(), mac, 32, (const uint8_t *) "a key", 5, other, &n);
+    ok(memcmp(one, other, 32) == 0, "verify is HMAC(secret, label)");
+    llm_secret_close(s);
 
     memset(buf, 0, sizeof(buf));
     memcpy(buf, "kJ8x.Qm2-Lw9!Zp4,Vt7;Rb1#Ny6+GdThe quick brown fox jumps "
@@ -81,11 +96,16 @@ test_secret_file(void)
     is_int(llm_secret_open(&s, at("long"), E), LLM_OK, "76 bytes, mode 0400");
     HMAC(EVP_sha256(), buf, 76, (const uint8_t *) "nginx-llm verify v1", 19,
          mac, &n);
-    ok(memcmp(mac, s.verify, 32) == 0, "longer than a block: the same HMAC");
+    HMAC(EVP_sha256(), mac, 32, (const uint8_t *) "a key", 5, other, &n);
+    tag(s, one);
+    ok(memcmp(one, other, 32) == 0, "longer than a block: the same HMAC");
 
-    llm_secret_done(&s);
-    memset(&two, 0, sizeof(two));
-    ok(memcmp(&s, &two, sizeof(s)) == 0, "wiped");
+    HMAC(EVP_sha256(), buf, 76, (const uint8_t *) "text", 4, mac, &n);
+    is_int(llm_secret_sign(s, 1, "text", 4, one, E), LLM_OK, "it signs");
+    ok(memcmp(mac, one, 32) == 0, "with the secret itself");
+    is_int(llm_secret_sign(s, 2, "text", 4, one, E), LLM_NOTFOUND,
+           "there is no other version");
+    llm_secret_close(s);
 
     for (i = 0; weak[i].why != NULL; i++) {
         put_file(at("weak"), weak[i].text, strlen(weak[i].text), 0600);
@@ -95,7 +115,7 @@ test_secret_file(void)
            && (strlen(weak[i].text) < 8
                || strstr(err, weak[i].text) == NULL),
            "the message: %s", err);
-        ok(memcmp(&s, &two, sizeof(s)) == 0, "nothing is given");
+        ok(s == NULL, "nothing is given");
     }
 
     for (i = 0; i < 32; i++) {
@@ -106,6 +126,8 @@ test_secret_file(void)
     put_file(at("raw"), buf, 32, 0600);
     is_int(llm_secret_open(&s, at("raw"), E), LLM_OK,
            "32 raw bytes, the last a newline: a part of it");
+    llm_secret_close(s);
+    llm_secret_close(NULL);
 }
 
 
@@ -114,7 +136,7 @@ test_secret_access(void)
 {
     int            i;
     char           name[64];
-    llm_secret_t   s;
+    llm_secret_t  *s;
     static char    big[5000];
     const char    *file;
 
@@ -123,6 +145,7 @@ test_secret_access(void)
     file = at("modes");
     put_file(file, "kJ8x.Qm2-Lw9!Zp4,Vt7;Rb1#Ny6+Gd/x%0", 35, 0600);
     is_int(llm_secret_open(&s, file, E), LLM_OK, "mode 0600");
+    llm_secret_close(s);
 
     for (i = 0; modes[i] != 0; i++) {
         chmod(file, modes[i]);
@@ -168,8 +191,68 @@ test_secret_access(void)
 
     ok(symlink(at("secret"), at("link")) == 0, "a link");
     is_int(llm_secret_open(&s, at("link"), E), LLM_OK, "is followed");
+    llm_secret_close(s);
     is_int(llm_secret_create(at("link"), E), LLM_EXISTS,
            "but not written through");
+}
+
+
+static void
+test_versions(void)
+{
+    size_t         n;
+    uint32_t       v[LLM_SECRET_VERSIONS];
+    uint8_t        one[32], two[32], sealed[64], text[64];
+    llm_secret_t  *s;
+    const char    *file;
+
+    file = at("many");
+
+    is_int(llm_secret_create(file, E), LLM_OK, "the first version");
+    is_int(llm_secret_add(file, 2, E), LLM_OK, "a second");
+    is_int(llm_secret_add(file, 2, E), LLM_EXISTS, "once");
+    is_int(llm_secret_add(file, 10, E), LLM_OK, "and a tenth");
+    is_int(llm_secret_add(file, 0, E), LLM_INVALID, "none has number 0");
+    put_file(at("many.v"), "x", 1, 0644);
+    put_file(at("many.v02"), "x", 1, 0644);
+    put_file(at("many.v3~"), "x", 1, 0644);
+    put_file(at("many.old"), "x", 1, 0644);
+
+    is_int(llm_secret_open(&s, file, E), LLM_OK, "all are opened");
+    n = llm_secret_versions(s, v);
+    ok(n == 3 && v[0] == 1 && v[1] == 2 && v[2] == 10, "in order");
+
+    llm_secret_tag(s, 1, "x", 1, one);
+    llm_secret_tag(s, 10, "x", 1, two);
+    ok(memcmp(one, two, 32) != 0, "each has its own tags");
+
+    is_int(llm_secret_seal(s, 2, "name", "sealed", 6, sealed, E), LLM_OK,
+           "a text is sealed");
+    is_int(llm_secret_unseal(s, "name", sealed, 6 + LLM_SEAL_MORE, text, E),
+           LLM_OK, "and opened");
+    ok(memcmp(text, "sealed", 6) == 0, "as it was");
+    is_int(llm_secret_unseal(s, "eman", sealed, 6 + LLM_SEAL_MORE, text, E),
+           LLM_INVALID, "under its name only");
+    sealed[20] ^= 1;
+    is_int(llm_secret_unseal(s, "name", sealed, 6 + LLM_SEAL_MORE, text, E),
+           LLM_INVALID, "and whole");
+    is_int(llm_secret_unseal(s, "name", sealed, LLM_SEAL_MORE - 1, text, E),
+           LLM_INVALID, "and not cut");
+    llm_secret_close(s);
+
+    is_int(llm_secret_remove(file, 1, E), LLM_OK, "the first is removed");
+    is_int(llm_secret_remove(file, 1, E), LLM_NOTFOUND, "once");
+    is_int(llm_secret_open(&s, file, E), LLM_OK, "the others are there");
+    n = llm_secret_versions(s, v);
+    ok(n == 2 && v[0] == 2 && v[1] == 10, "two of them");
+    sealed[20] ^= 1;
+    is_int(llm_secret_unseal(s, "name", sealed, 6 + LLM_SEAL_MORE, text, E),
+           LLM_OK, "with what they sealed");
+    llm_secret_close(s);
+
+    chmod(at("many.v10"), 0644);
+    is_int(llm_secret_open(&s, file, E), LLM_INVALID, "one that is readable");
+    ok(strstr(err, "many.v10") != NULL, "is named: %s", err);
 }
 
 
@@ -182,6 +265,7 @@ main(void)
 
     test_secret_file();
     test_secret_access();
+    test_versions();
 
     remove_tree(dir);
 

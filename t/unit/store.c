@@ -22,6 +22,7 @@ test_create(void)
     char          file[300];
     llm_store_t  *st;
     struct stat   sb;
+    llm_secret_t *wrong;
 
     is_int(llm_store_open(&st, path, 0, E), LLM_NOTFOUND, "no store yet");
     ok(st == NULL && strstr(err, path) != NULL, "the message: %s", err);
@@ -63,12 +64,13 @@ test_create(void)
     is_int(llm_store_open(&st, path, 0, E), LLM_OK, "opened");
     ok(llm_store_txnid(st) > 0, "it has a transaction's number");
     is_int(llm_store_check(st, E), LLM_OK, "readers are checked");
-    is_int(llm_store_verify(st, &secret, E), LLM_OK, "it goes with a secret");
-    is_int(llm_store_bind(st, &secret, E), LLM_OK, "it is bound to it");
-    secret.verify[0] ^= 1;
-    is_int(llm_store_verify(st, &secret, E), LLM_INVALID, "and to no other");
-    secret.verify[0] ^= 1;
-    is_int(llm_store_verify(st, &secret, E), LLM_OK, "the right one again");
+    is_int(llm_store_verify(st, secret, E), LLM_OK, "it goes with a secret");
+    is_int(llm_store_bind(st, secret, E), LLM_OK, "it is bound to it");
+    llm_secret_create(at("wrong"), E);
+    is_int(llm_secret_open(&wrong, at("wrong"), E), LLM_OK, "another one");
+    is_int(llm_store_verify(st, wrong, E), LLM_INVALID, "and to no other");
+    llm_secret_close(wrong);
+    is_int(llm_store_verify(st, secret, E), LLM_OK, "the right one again");
     llm_store_close(st);
 
     /* the files follow the directory's owner */

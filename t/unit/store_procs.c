@@ -60,7 +60,7 @@ reader(void *data)
         return 100;
     }
 
-    bad += llm_key_lookup(st, &secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
     bad += k.revoked != 0;
     txnid = llm_store_txnid(st);
     bad += llm_store_txnid(st) != txnid;
@@ -69,7 +69,7 @@ reader(void *data)
     await(p->to[0]);
 
     bad += llm_store_txnid(st) == txnid;
-    bad += llm_key_lookup(st, &secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
     bad += k.revoked == 0;
 
     llm_store_close(st);
@@ -136,7 +136,7 @@ half_writer(void *data)
     strcpy(k.client, "half");
     k.role = LLM_ROLE_USER;
 
-    if (llm_key_put(st, txn, &secret, &k, key, E) != LLM_OK) {
+    if (llm_key_put(st, txn, secret, &k, key, E) != LLM_OK) {
         return 1;
     }
 
@@ -326,12 +326,12 @@ small_map(void *data)
     }
 
     bad = create(st, &k, key) == LLM_OK;        /* full */
-    bad += llm_key_lookup(st, &secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
 
     turn(p->from[1]);
     await(p->to[0]);
 
-    bad += llm_key_lookup(st, &secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, p->key, LLM_KEY_LEN, &k, E) != LLM_OK;
     bad += k.revoked == 0;
     bad += create(st, &k, key) != LLM_OK;
 
@@ -375,7 +375,7 @@ test_map_full(void)
     is_int(key[0], 0, "no key");
     ok(stat(at("store/data.mdb"), &sb) == 0 && sb.st_size <= 1 << 20,
        "the file is in its size");
-    is_int(llm_key_lookup(st, &secret, p.key, LLM_KEY_LEN, &k, E), LLM_OK,
+    is_int(llm_key_lookup(st, secret, p.key, LLM_KEY_LEN, &k, E), LLM_OK,
            "look-ups work");
 
     /* a reader that stays keeps the freed pages: the reserve is for that */
@@ -452,9 +452,9 @@ no_room(void *data)
 
     bad = rc != LLM_ERROR;
     bad += strstr(err, "File too large") == NULL;
-    bad += llm_key_lookup(st, &secret, first, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, first, LLM_KEY_LEN, &k, E) != LLM_OK;
     bad += llm_key_revoke(st, one.id, &k, E) != LLM_OK;
-    bad += llm_key_lookup(st, &secret, first, LLM_KEY_LEN, &k, E) != LLM_OK;
+    bad += llm_key_lookup(st, secret, first, LLM_KEY_LEN, &k, E) != LLM_OK;
     bad += k.revoked == 0;
     bad += create(st, &k, key) != LLM_ERROR;
 

@@ -36,7 +36,7 @@
 
 
 static char          dir[64], path[256], err[LLM_ERRLEN];
-static llm_secret_t  secret;
+static llm_secret_t *secret;
 
 
 /* in memory where that can be: thousands of commits, each with its sync */
@@ -117,7 +117,7 @@ create(llm_store_t *st, llm_key_t *k, char *key)
     strcpy(k->client, "client");
     k->role = LLM_ROLE_USER;
 
-    return llm_key_create(st, &secret, k, key, E);
+    return llm_key_create(st, secret, k, key, E);
 }
 
 
