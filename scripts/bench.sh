@@ -32,5 +32,8 @@ section "Store"
 "$B/bench/bench_store" -n "${KEYS:-100000}" -d "$B/bench_store" |
     sed 's/^/  /'
 
+section "Requests and responses of other servers"
+"$B/bench/bench_usage" | sed 's/^/  /'
+
 section "HTTP"
 perl -It/lib scripts/bench_http.pl
