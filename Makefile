@@ -136,7 +136,8 @@ $(B)/libraries: Makefile
 	@command -v $(firstword $(CC)) >/dev/null || { echo \
 	    "nginx-llm: no compiler $(CC): apt-get install gcc" >&2; exit 1; }
 	@rc=0; for lib in lmdb.h:LMDB:liblmdb-dev jansson.h:jansson:libjansson-dev \
-	    pcre2.h:PCRE2:libpcre2-dev openssl/evp.h:OpenSSL-3:libssl-dev; do \
+	    pcre2.h:PCRE2:libpcre2-dev openssl/evp.h:OpenSSL-3:libssl-dev \
+	    qrencode.h:libqrencode:libqrencode-dev; do \
 	    header=$${lib%%:*}; name=$${lib#*:}; \
 	    printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' $$header | \
 	        $(CC) -E - >/dev/null 2>&1 || { rc=1; echo "nginx-llm:" \
@@ -158,6 +159,9 @@ $(B)/libllm.a: $(LIB_OBJ) $(B)/sources
 	$(SAY) AR $@
 	$(Q)rm -f $@
 	$(Q)ar rcs $@ $(LIB_OBJ)
+
+# QR codes are llmctl's only
+$(LLMCTL) $(B)/unit/qr: LIBS += -lqrencode
 
 $(LLMCTL): $(CTL_OBJ) $(B)/libllm.a
 	$(SAY) LD $@

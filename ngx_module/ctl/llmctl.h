@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 
 #define LLMCTL_VERSION    "0.1.0"
@@ -71,6 +72,13 @@ int llmctl_options(int argc, char **argv, const llmctl_opt_t *opts,
 
 /* flushes stdout; LLMCTL_FAILED after a message when it did not get all */
 int llmctl_flush(void);
+
+/*
+ * llmctl_qr.c: prints text (up to 2953 bytes, no NUL) as a QR code, with half
+ * blocks in UTF-8 and black on white by escape sequences, or with ascii as
+ * "##" and spaces, twice as large.  LLMCTL_FAILED after an error message.
+ */
+int llmctl_qr(FILE *f, const char *text, int ascii);
 
 /* "1g", "512m", "64k" or bytes; 0 when it is none */
 uint64_t llmctl_size(const char *s);
