@@ -29,7 +29,8 @@ group_packages() {
             ;;
         test)
             echo perl libio-socket-ssl-perl binutils openssl:openssl \
-                 curl:curl python3-venv chromium:chromium
+                 curl:curl python3-venv chromium:chromium \
+                 softhsm2:softhsm2-util opensc:pkcs11-tool
             ;;
         reference)
             echo python3-venv npm:npm
