@@ -35,6 +35,7 @@
 
 
 #define LLM_QUOTA_ID      28        /* a key's id, "key_..." */
+#define LLM_QUOTA_KEYS    (1u << 24)
 #define LLM_QUOTA_SLICES  13
 #define LLM_QUOTA_SLICE   5         /* seconds */
 
@@ -102,23 +103,31 @@ typedef uint64_t  llm_quota_ticket_t;
 typedef struct llm_quota_s  llm_quota_t;
 
 
-/* bytes for so many keys (a power of two) at a time */
+/* bytes for so many keys (a power of two up to LLM_QUOTA_KEYS) at a time; 0:
+ * no such table */
 size_t llm_quota_size(uint32_t keys);
 
-/* format zeroed shared memory; the master, once.  Untouched pages stay so */
+/* format zeroed shared memory, aligned to 64 bytes; the master, once.
+ * Untouched pages stay so */
 int llm_quota_init(llm_quota_t *q, size_t size, uint32_t keys, char *err,
     size_t errlen);
 
-/* 1 when the memory is this build's table */
-int llm_quota_valid(const llm_quota_t *q);
+/* 1 when the memory is this build's table; size: bytes there are */
+int llm_quota_valid(const llm_quota_t *q, size_t size);
 
 
 /*
  * A request of the key id begins, now (unix milliseconds).  LLM_OK: counted,
  * *t is its ticket.  LLM_AGAIN: refused, v->reason says why; nothing counted.
  * LLM_NOTFOUND: the key is not in the table: load its usage record (zeroes if
- * there is none) and call again with it; usage is NULL in the first call.
+ * there is none), in a transaction begun after this call, and call again with
+ * it and *t untouched; usage is NULL in the first call.  *t tells whether the
+ * key came and went in between: LLM_NOTFOUND once more, load it again.
+ * LLM_INVALID: an id of another length than 1 to LLM_QUOTA_ID, or no pid.
  * pid: the worker's, whose death ends the request.  v may be NULL.
+ *
+ * now may step back: that gives nothing back.  The newest slice, day and month
+ * that a key has seen stay its current ones until the clock is there again.
  */
 int llm_quota_enter(llm_quota_t *q, const char *id, const llm_limits_t *lim,
     const llm_spent_t *usage, pid_t pid, int64_t now, llm_quota_ticket_t *t,
@@ -128,13 +137,16 @@ int llm_quota_enter(llm_quota_t *q, const char *id, const llm_limits_t *lim,
  * Reserve tokens for a request that has entered: want in all, with what it has
  * reserved before, least in all at least; *got is what it then has.  LLM_AGAIN:
  * least is not to be had, nothing changed; v says why.  A key without limits
- * gets all.  LLM_NOTFOUND: no such ticket.  v may be NULL.
+ * gets all.  The limits are those of the key's last enter(); where they leave
+ * less than what the request has already, it keeps that.  A smaller want gives
+ * the rest back.  LLM_NOTFOUND: no such ticket.  v may be NULL.
  */
 int llm_quota_reserve(llm_quota_t *q, llm_quota_ticket_t t, uint64_t want,
     uint64_t least, int64_t now, uint64_t *got, llm_quota_view_t *v);
 
-/* the request has ended and used so much; what it reserved is free again.
- * Once a ticket: a second call does nothing */
+/* the request has ended and used so much, which counts in full even when it
+ * is more than was reserved; what it reserved is free again.  Once a ticket:
+ * a second call does nothing */
 void llm_quota_leave(llm_quota_t *q, llm_quota_ticket_t t,
     uint64_t prompt_tokens, uint64_t completion_tokens, int64_t now);
 
@@ -142,21 +154,30 @@ void llm_quota_leave(llm_quota_t *q, llm_quota_ticket_t t,
 int llm_quota_view(llm_quota_t *q, const char *id, const llm_limits_t *lim,
     int64_t now, llm_quota_view_t *v);
 
-/* end the requests of processes that are gone: what they reserved counts as
- * used.  Returns how many */
-int llm_quota_reap(llm_quota_t *q);
+/*
+ * End the requests of processes that are gone: what they reserved counts as
+ * used, as completion tokens.  Returns how many.  drop() ends those of one
+ * process: a worker calls it for its own number when it starts, which a dead
+ * one may have had before.
+ */
+int llm_quota_reap(llm_quota_t *q, int64_t now);
+int llm_quota_drop(llm_quota_t *q, pid_t pid, int64_t now);
 
 
 /*
  * The entries that changed since they were last written: calls f for each,
  * outside the lock, with reservations counted as spent.  f returns LLM_OK;
- * another code stops and is returned.  When all are written durably (the
- * caller has committed), llm_quota_written() says so with the number that
- * dirty() gave; entries may be evicted only then.  One caller at a time, any
- * process: LLM_AGAIN when another is at it (and it lives).
+ * another code stops, gives the turn up, and is returned.  When all are
+ * written durably (the caller has committed), llm_quota_written() says so with
+ * the number that dirty() gave; entries may be evicted only then.  Where the
+ * commit failed it is called with 0: all stay as they are.
+ *
+ * One caller at a time, any process: LLM_AGAIN when another is at it (and it
+ * lives).  The turn is the thread's from dirty() to written(), as LMDB's write
+ * transaction is; it ends with the thread too.
  */
 int llm_quota_dirty(llm_quota_t *q, int (*f)(void *data, const char *id,
-    const llm_spent_t *usage), void *data, uint64_t *number);
+    const llm_spent_t *usage), void *data, int64_t now, uint64_t *number);
 void llm_quota_written(llm_quota_t *q, uint64_t number);
 
 /* 1 when something is to be written: an idle host has no timer */
