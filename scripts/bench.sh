@@ -35,5 +35,8 @@ section "Store"
 section "Requests and responses of other servers"
 "$B/bench/bench_usage" | sed 's/^/  /'
 
+section "Quotas"
+"$B/bench/bench_quota" | sed 's/^/  /'
+
 section "HTTP"
 perl -It/lib scripts/bench_http.pl

@@ -162,6 +162,9 @@ llm_quota_start(llm_quota_part_t *p, uint32_t entry, const llm_limits_t *lim,
     llm_quota_entry_t   *e = &p->entry[entry];
     llm_quota_flight_t  *f;
 
+    /* a refused request keeps the entry, too: refusing stays cheap */
+    p->word[entry / 64].used |= 1ull << (entry % 64);
+
     i = llm_quota_flight_get(p);
 
     llm_quota_begin(p, entry, i < 0 ? 0 : (uint32_t) i);

@@ -77,7 +77,7 @@ _Static_assert(sizeof(llm_quota_entry_t) == 256, "an entry in shared memory");
 typedef struct {
     uint64_t  dirty;            /* not written as it is */
     uint64_t  busy;             /* has flights */
-    uint64_t  used;             /* since the hand came by */
+    uint64_t  used;             /* by a request since the hand came by */
     uint64_t  pad;
 } llm_quota_word_t;
 

@@ -45,6 +45,7 @@ llm_quota_size(uint32_t keys)
 static int
 llm_quota_layout(llm_quota_t *q, uint32_t keys)
 {
+    uint32_t  share;
     uint64_t  size;
 
     if (keys == 0 || keys > LLM_QUOTA_KEYS || (keys & (keys - 1))) {
@@ -52,8 +53,8 @@ llm_quota_layout(llm_quota_t *q, uint32_t keys)
     }
 
     q->keys = keys;
-    q->entries = (keys / LLM_QUOTA_SHARDS + keys / LLM_QUOTA_SHARDS / 4 + 127)
-                 / 64 * 64;
+    share = (keys + LLM_QUOTA_SHARDS - 1) / LLM_QUOTA_SHARDS;
+    q->entries = (share + share / 4 + 63) / 64 * 64;
 
     q->buckets = 64;
     while (q->buckets < q->entries) {
@@ -367,7 +368,6 @@ llm_quota_find(llm_quota_part_t *p, const char *id, uint64_t hash)
     for (n = 0; i != 0 && i <= p->s->n_entry && n < p->s->n_entry; n++) {
 
         if (memcmp(p->entry[i - 1].id, id, LLM_QUOTA_ID) == 0) {
-            p->word[(i - 1) / 64].used |= 1ull << ((i - 1) % 64);
             return i - 1;
         }
 
@@ -427,7 +427,6 @@ llm_quota_load(llm_quota_part_t *p, const char *id, uint64_t hash,
 
     llm_quota_link(p, (uint32_t) i, hash);
     p->word[i / 64].dirty &= ~(1ull << (i % 64));
-    p->word[i / 64].used |= 1ull << (i % 64);
 
     llm_quota_end(p);
 
