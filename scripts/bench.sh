@@ -2,7 +2,7 @@
 # The performance table: llmctl bench over the demo model (or MODEL=), the
 # kernels beside the machine's peaks, the store, and HTTP through nginx.
 #
-# environment: B, NGINX_BIN, MODEL, KEYS (in the store's benchmark)
+# environment: B, NGINX_BIN, MODEL, KEYS and CALLS (in the store's)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -37,6 +37,9 @@ section "Requests and responses of other servers"
 
 section "Quotas"
 "$B/bench/bench_quota" | sed 's/^/  /'
+
+"$B/bench/bench_calls" -n "${CALLS:-200000}" -d "$B/bench_calls" |
+    sed 's/^/  /'
 
 section "HTTP"
 perl -It/lib scripts/bench_http.pl

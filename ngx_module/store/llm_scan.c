@@ -126,22 +126,38 @@ llm_get64u(const uint8_t *p)
 int
 llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen)
 {
+    return llm_scan_env(st->env, txn, st->path, "data.mdb", err, errlen);
+}
+
+
+int
+llm_scan_env(MDB_env *env, MDB_txn *txn, const char *dir, const char *file,
+    char *err, size_t errlen)
+{
     int         i, rc;
     uint8_t     meta[LLM_PAGE_HEAD + LLM_META_SIZE];
+    MDB_stat    stat;
     llm_scan_t  s;
 
     memset(&s, 0, sizeof(s));
-    s.psize = st->psize;
 
-    rc = mdb_env_get_fd(st->env, &s.fd);
-    if (rc != 0) {
-        return llm_store_error(st, rc, "check", err, errlen);
+    rc = mdb_env_stat(env, &stat);
+
+    if (rc == 0) {
+        rc = mdb_env_get_fd(env, &s.fd);
     }
+
+    if (rc != 0) {
+        return llm_err(err, errlen, LLM_ERROR, "%s/%s: check: %s", dir, file,
+                       mdb_strerror(rc));
+    }
+
+    s.psize = stat.ms_psize;
 
     s.buf = malloc(s.psize * (2 * LLM_SCAN_DEPTH + 1));
     if (s.buf == NULL) {
-        return llm_err(err, errlen, LLM_NOMEM, "%s: check: no memory",
-                       st->path);
+        return llm_err(err, errlen, LLM_NOMEM, "%s/%s: check: no memory",
+                       dir, file);
     }
 
     rc = llm_scan_meta(&s, mdb_txn_id(txn), meta);
@@ -159,13 +175,12 @@ llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen)
     }
 
     if (rc == LLM_ERROR) {
-        return llm_err(err, errlen, rc, "%s/data.mdb: page %llu: read: %s",
-                       st->path, (unsigned long long) s.bad,
-                       strerror(errno));
+        return llm_err(err, errlen, rc, "%s/%s: page %llu: read: %s", dir,
+                       file, (unsigned long long) s.bad, strerror(errno));
     }
 
-    return llm_err(err, errlen, rc, "%s/data.mdb: page %llu: damaged",
-                   st->path, (unsigned long long) s.bad);
+    return llm_err(err, errlen, rc, "%s/%s: page %llu: damaged", dir, file,
+                   (unsigned long long) s.bad);
 }
 
 
@@ -425,7 +440,11 @@ llm_scan_overflow(llm_scan_t *s, const uint8_t *data, size_t len,
     }
 
     if (kind != LLM_SCAN_FREE) {
-        return LLM_OK;
+
+        /* all of the last one is there, so the others are */
+
+        return llm_scan_read(s, s->buf + 2 * LLM_SCAN_DEPTH * s->psize,
+                             s->psize, pgno + n - 1);
     }
 
     list = malloc(LLM_PAGE_HEAD + len);

@@ -73,6 +73,10 @@ int llm_store_error(llm_store_t *st, int rc, const char *place, char *err,
 /* LLM_INVALID: a page is damaged.  LLM_AGAIN: begin txn again */
 int llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen);
 
+/* the same of any environment without duplicates; dir/file: its name */
+int llm_scan_env(MDB_env *env, MDB_txn *txn, const char *dir,
+    const char *file, char *err, size_t errlen);
+
 /* what the handle holds, not the handle; half-opened is fine */
 void llm_store_free(llm_store_t *st);
 

@@ -1,0 +1,250 @@
+
+/*
+ * Copyright (C) nginx-llm contributors
+ *
+ * How much room calls.mdb has, in its map and on the disk.  Called within a
+ * write transaction, by the thread that began it.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "llm_calls_int.h"
+
+
+#define LLM_CALLS_CHUNK    ((size_t) 1 << 20)   /* the file grows by it */
+
+/* pages that only usage records may use */
+#define LLM_CALLS_MINRES   64
+#define LLM_CALLS_MAXRES   4096
+
+
+static uint64_t llm_calls_reusable(llm_calls_t *c);
+static int llm_calls_oldest(const char *line, void *data);
+static int llm_calls_grow(llm_calls_t *c, uint64_t want);
+
+
+/*
+ * How much room there is, once a transaction: LMDB tells that a map is full
+ * in the middle of a put, which costs the whole transaction.  A call or an
+ * event is refused before, so usage records always have the reserve.
+ *
+ * Pages that were never used count, and those that were and that no reader
+ * may see; the latter are counted only where the former are few, that is when
+ * the map once was full.
+ */
+
+int
+llm_calls_measure(llm_calls_t *c, char *err, size_t errlen)
+{
+    int               fd, rc;
+    uint64_t          pages, reserve, room;
+    MDB_envinfo       info;
+    struct stat       sb;
+    llm_calls_env_t  *e;
+
+    e = c->shared;
+
+    (void) mdb_env_info(e->env, &info);
+
+    pages = info.me_mapsize / e->psize;
+    c->used = info.me_last_pgno + 1;
+    c->spent = LLM_CALLS_BASE;
+
+    reserve = pages / 64;
+
+    if (reserve < LLM_CALLS_MINRES) {
+        reserve = LLM_CALLS_MINRES;
+    }
+
+    if (reserve > LLM_CALLS_MAXRES) {
+        reserve = LLM_CALLS_MAXRES;
+    }
+
+    room = (pages > c->used) ? pages - c->used : 0;
+
+    if (room < reserve + pages / 16) {
+        room += llm_calls_reusable(c);
+    }
+
+    c->low = (room < reserve + pages / 16);
+    c->left = (room > reserve) ? room - reserve : 0;
+
+    rc = mdb_env_get_fd(e->env, &fd);
+
+    if (rc != 0 || fstat(fd, &sb) == -1) {
+        return llm_calls_error(c, rc ? rc : errno, "stat", err, errlen);
+    }
+
+    c->file = (uint64_t) sb.st_size / e->psize;
+
+    /* the disk's reserve, for usage records; it may be there no more */
+
+    rc = llm_calls_grow(c, c->used + LLM_CALLS_MINRES);
+
+    if (rc != 0) {
+        c->left = 0;
+    }
+
+    return LLM_OK;
+}
+
+
+/*
+ * Free pages are listed in LMDB's database 0 under the transaction that freed
+ * them: a count, then the numbers.  Those can be used that all readers are
+ * past.  The snapshot that the handle's own reader sees is what the write
+ * transaction has begun with.
+ */
+
+static uint64_t
+llm_calls_reusable(llm_calls_t *c)
+{
+    int              rc;
+    MDB_val          k, v;
+    uint64_t         count, n, id, oldest;
+    MDB_cursor      *cursor;
+    MDB_cursor_op    op;
+
+    (void) mdb_reader_check(c->shared->env, NULL);
+
+    oldest = mdb_txn_id(c->wtxn) - 1;
+    (void) mdb_reader_list(c->shared->env, llm_calls_oldest, &oldest);
+
+    /* the lock is held already */
+
+    if (mdb_txn_renew(c->rtxn) != 0) {
+        return 0;
+    }
+
+    n = 0;
+
+    if (mdb_cursor_open(c->rtxn, 0, &cursor) == 0) {
+
+        for (op = MDB_FIRST; /* void */ ; op = MDB_NEXT) {
+            rc = mdb_cursor_get(cursor, &k, &v, op);
+
+            if (rc != 0 || k.mv_size != 8 || v.mv_size < 8) {
+                break;
+            }
+
+            memcpy(&id, k.mv_data, 8);
+            memcpy(&count, v.mv_data, 8);
+
+            if (id >= oldest || count > v.mv_size / 8) {
+                break;
+            }
+
+            n += count;
+        }
+
+        mdb_cursor_close(cursor);
+    }
+
+    mdb_txn_reset(c->rtxn);
+
+    return n;
+}
+
+
+/* a line of mdb_reader_list(): process, thread, transaction or "-" */
+
+static int
+llm_calls_oldest(const char *line, void *data)
+{
+    uint64_t            *oldest;
+    unsigned long long   id;
+
+    oldest = data;
+
+    if (sscanf(line, "%*d %*x %llu", &id) == 1 && id < *oldest) {
+        *oldest = id;
+    }
+
+    return 0;
+}
+
+
+int
+llm_calls_room(llm_calls_t *c, uint64_t cost, char *err, size_t errlen)
+{
+    int       rc;
+    uint64_t  spent;
+
+    spent = c->spent + cost;
+
+    if (spent > c->left) {
+        return llm_err(err, errlen, LLM_AGAIN,
+                       "%s: write: no room, its size or the disk is full",
+                       c->shared->path);
+    }
+
+    rc = llm_calls_grow(c, c->used + spent + LLM_CALLS_MINRES);
+
+    if (rc != 0) {
+        return llm_err(err, errlen, LLM_AGAIN, "%s: write: %s",
+                       c->shared->path, strerror(rc));
+    }
+
+    c->spent = spent;
+
+    return LLM_OK;
+}
+
+
+/*
+ * The file holds so many pages, or as many as the map; called by the one
+ * writer.  Returns the system's code.  Where a file system cannot reserve, a
+ * full disk shows in the commit.
+ */
+
+static int
+llm_calls_grow(llm_calls_t *c, uint64_t want)
+{
+    int               fd, rc;
+    uint64_t          from, pages, psize;
+    MDB_envinfo       info;
+    llm_calls_env_t  *e;
+
+    if (c->file >= want) {
+        return 0;
+    }
+
+    e = c->shared;
+    psize = e->psize;
+
+    (void) mdb_env_info(e->env, &info);
+
+    pages = info.me_mapsize / psize;
+    want += LLM_CALLS_CHUNK / psize;
+
+    if (want > pages) {
+        want = pages;
+    }
+
+    if (c->file >= want || mdb_env_get_fd(e->env, &fd) != 0) {
+        return 0;
+    }
+
+    from = c->file * psize;
+
+    if (fallocate(fd, 0, (off_t) from, (off_t) (want * psize - from)) == -1) {
+        rc = errno;
+
+        if (rc != EOPNOTSUPP && rc != ENOSYS && rc != EINTR) {
+            return rc;
+        }
+    }
+
+    c->file = want;
+
+    return 0;
+}
