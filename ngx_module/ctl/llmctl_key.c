@@ -190,7 +190,7 @@ llmctl_key_list(int argc, char **argv)
         printf("[");
 
     } else {
-        (void) llm_key_each(st, llmctl_width, &list, NULL, 0);
+        (void) llm_key_each(st, NULL, llmctl_width, &list, NULL, 0);
 
         printf("%-*s  %-*s  %-8s  %-7s  %-20s  %-20s  %s\n",
                LLM_KEY_ID_LEN, "ID", list.width, "CLIENT", "ROLE", "STATUS",
@@ -199,7 +199,7 @@ llmctl_key_list(int argc, char **argv)
 
     /* bad records come at the end as one error, after the good ones */
 
-    rc = llm_key_each(st, llmctl_row, &list, err, sizeof(err));
+    rc = llm_key_each(st, NULL, llmctl_row, &list, err, sizeof(err));
     llm_store_close(st);
 
     if (list.json) {

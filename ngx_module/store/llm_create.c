@@ -207,11 +207,12 @@ static int
 llm_store_make(llm_store_t *st, size_t size, char *err, size_t errlen)
 {
     int        i, rc;
+    MDB_dbi    dbi;
     MDB_txn   *txn;
-    MDB_val    k, v;
     MDB_stat   stat;
-    uint8_t    schema[4], created[8];
-    uint64_t   now;
+
+    static const char  *const dbs[] = { "keys", "ids", "meta", "totp",
+                                        "params", "changes" };
 
     txn = NULL;
 
@@ -244,52 +245,38 @@ llm_store_make(llm_store_t *st, size_t size, char *err, size_t errlen)
 
     rc = mdb_txn_begin(st->env, NULL, 0, &txn);
 
-    if (rc == 0) {
-        rc = mdb_dbi_open(txn, "keys", MDB_CREATE, &st->keys);
+    for (i = 0; rc == 0 && i < 6; i++) {
+        rc = mdb_dbi_open(txn, dbs[i], MDB_CREATE, &dbi);
+
+        if (i == 2) {
+            st->meta = dbi;
+        }
     }
 
-    if (rc == 0) {
-        rc = mdb_dbi_open(txn, "ids", MDB_CREATE, &st->ids);
+    if (rc != 0) {
+        goto failed;
     }
 
-    if (rc == 0) {
-        rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &st->meta);
+    rc = llm_meta_put(st, txn, "schema", LLM_STORE_SCHEMA, 4, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_meta_put(st, txn, "created", (uint64_t) time(NULL), 8, err,
+                          errlen);
     }
 
-    for (i = 0; i < 4; i++) {
-        schema[i] = (uint8_t) (LLM_STORE_SCHEMA >> (8 * i));
+    if (rc != LLM_OK) {
+        mdb_txn_abort(txn);
+        return rc;
     }
 
-    now = (uint64_t) time(NULL);
-
-    for (i = 0; i < 8; i++) {
-        created[i] = (uint8_t) (now >> (8 * i));
-    }
-
-    if (rc == 0) {
-        k.mv_data = "schema";
-        k.mv_size = 6;
-        v.mv_data = schema;
-        v.mv_size = sizeof(schema);
-        rc = mdb_put(txn, st->meta, &k, &v, 0);
-    }
-
-    if (rc == 0) {
-        k.mv_data = "created";
-        k.mv_size = 7;
-        v.mv_data = created;
-        v.mv_size = sizeof(created);
-        rc = mdb_put(txn, st->meta, &k, &v, 0);
-    }
-
-    if (rc == 0) {
-        rc = mdb_txn_commit(txn);
-        txn = NULL;
-    }
+    rc = mdb_txn_commit(txn);
+    txn = NULL;
 
     if (rc == 0) {
         rc = mdb_env_sync(st->env, 1);
     }
+
+failed:
 
     mdb_txn_abort(txn);
 

@@ -2,14 +2,18 @@
 /*
  * Copyright (C) nginx-llm contributors
  *
- * API keys: their text, their records, and the calls on them.
+ * API keys: their text, creation and look-up.
  *
  * A key: "sk-", 32 hex digits of HMAC-SHA256(secret, client || unix time,
  * 8 bytes big-endian || salt), 32 hex digits of the salt, and 8 hex digits of
- * CRC-32 over what stands before.  Digits are lower-case.
+ * CRC-32 over what stands before.  Digits are lower-case.  The time is that of
+ * the issue, the secret the version that the record names.
  *
  * A record stands under the tag, not under the id, so that one descent finds
  * a request's key: with a million keys that is what a look-up costs.
+ *
+ * A signature may take a token ten seconds: it is made before the write
+ * transaction, which would keep revocations waiting.
  *
  * The thread that uses the handle runs this.
  */
@@ -31,18 +35,27 @@
 
 #define LLM_KEY_TEXT        67      /* characters before the checksum */
 #define LLM_KEY_SALT        16
+#define LLM_KEY_TRIES       3
 
 
-static int llm_key_make(const llm_secret_t *secret, const llm_key_t *k,
-    char *key, char *err, size_t errlen);
+/* where a walk is: an entry of "ids", as it stands there */
+typedef struct {
+    int     end;
+    size_t  len;
+    char    name[512];          /* LMDB's limit is 511 */
+} llm_key_pos_t;
+
+
+static int llm_key_prepare_new(llm_store_t *st, const llm_secret_t *secret,
+    llm_key_t *k, char *err, size_t errlen);
+static int llm_key_new_id(llm_key_t *k, char *err, size_t errlen);
+static int llm_key_salt(const llm_secret_t *secret, const llm_key_t *k,
+    uint8_t *salt);
 static void llm_key_hex(char *out, const uint8_t *p, size_t len);
-static int llm_key_id(char *id, char *err, size_t errlen);
-static int llm_key_load(llm_store_t *st, MDB_txn *txn, const char *id,
-    llm_key_t *k, uint8_t *tag, char *err, size_t errlen);
-static int llm_key_follow(llm_store_t *st, MDB_txn *txn, const char *id,
-    MDB_val *tag, llm_key_t *k, char *err, size_t errlen);
-static int llm_record_error(llm_store_t *st, const char *id,
-    const char *why, char *err, size_t errlen);
+static int llm_key_first(llm_store_t *st, MDB_txn *txn, const char *id,
+    llm_key_t *k, char *err, size_t errlen);
+static int llm_key_next(llm_store_t *st, llm_key_pos_t *pos, llm_key_t *k,
+    char *err, size_t errlen);
 
 
 /* all of it is looked at, whatever it is: no early way out */
@@ -80,23 +93,38 @@ int
 llm_key_create(llm_store_t *st, const llm_secret_t *secret, llm_key_t *k,
     char *key, char *err, size_t errlen)
 {
-    int        rc;
-    MDB_txn   *txn;
+    int       i, rc;
+    MDB_txn  *txn;
 
     memset(key, 0, LLM_KEY_LEN + 1);
+    rc = LLM_AGAIN;
 
-    rc = llm_store_write(st, &txn, 1, err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
-    }
+    /* again when another version of the secret was activated meanwhile */
 
-    rc = llm_key_put(st, txn, secret, k, key, err, errlen);
+    for (i = 0; rc == LLM_AGAIN && i < LLM_KEY_TRIES; i++) {
 
-    if (rc == LLM_OK) {
-        rc = llm_store_commit(st, txn, err, errlen);
+        rc = llm_key_prepare_new(st, secret, k, err, errlen);
 
-    } else {
-        mdb_txn_abort(txn);
+        if (rc == LLM_OK) {
+            rc = llm_key_text(secret, k, 0, key, err, errlen);
+        }
+
+        if (rc == LLM_OK) {
+            rc = llm_store_write(st, &txn, 1, err, errlen);
+        }
+
+        if (rc != LLM_OK) {
+            break;
+        }
+
+        rc = llm_key_insert(st, txn, secret, k, "key.create", err, errlen);
+
+        if (rc == LLM_OK) {
+            rc = llm_store_commit(st, txn, err, errlen);
+
+        } else {
+            llm_store_abort(st, txn);
+        }
     }
 
     if (rc != LLM_OK) {
@@ -108,93 +136,222 @@ llm_key_create(llm_store_t *st, const llm_secret_t *secret, llm_key_t *k,
 }
 
 
-int
-llm_key_put(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
-    llm_key_t *k, char *key, char *err, size_t errlen)
+static int
+llm_key_prepare_new(llm_store_t *st, const llm_secret_t *secret,
+    llm_key_t *k, char *err, size_t errlen)
 {
-    int      rc;
-    MDB_val  id, name, v;
-    int64_t  now;
-    uint8_t  tag[LLM_TAG_LEN], record[LLM_RECORD_MAX];
+    int       rc;
+    MDB_txn  *txn;
 
-    now = (int64_t) time(NULL);
+    rc = llm_key_new(k, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
 
-    rc = llm_key_valid(k, now, err, errlen);
+    rc = llm_store_read(st, &txn, err, errlen);
 
     if (rc == LLM_OK) {
+        rc = llm_key_prepare(st, txn, secret, &k->version, err, errlen);
+
+        if (rc == LLM_OK) {
+            rc = llm_key_expiry(st, txn, k, err, errlen);
+        }
+
+        llm_store_read_end(st);
+    }
+
+    return rc;
+}
+
+
+int
+llm_key_new(llm_key_t *k, char *err, size_t errlen)
+{
+    int  rc;
+
+    rc = llm_key_valid(k, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    k->created = (int64_t) time(NULL);
+    k->issued = k->created;
+    k->revoked = 0;
+    k->until = 0;
+    k->noticed = 0;
+    memset(k->idem, 0, sizeof(k->idem));
+
+    return llm_key_new_id(k, err, errlen);
+}
+
+
+int
+llm_key_prepare(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
+    uint32_t *version, char *err, size_t errlen)
+{
+    int  rc;
+
+    rc = llm_store_match(st, txn, secret, 0, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    if (st->bound.current != 0) {
+        return llm_store_current(st, version, err, errlen);
+    }
+
+    /* the first key binds a store */
+
+    if (txn != st->rtxn) {
         rc = llm_store_match(st, txn, secret, 1, err, errlen);
     }
 
+    *version = secret->v[secret->n - 1].version;
+
+    return rc;
+}
+
+
+int
+llm_key_expiry(llm_store_t *st, MDB_txn *txn, const llm_key_t *k, char *err,
+    size_t errlen)
+{
+    int      rc;
+    int64_t  age, end;
+
+    if (k->expires == 0) {
+        return LLM_OK;
+    }
+
+    if (k->expires <= (int64_t) time(NULL)) {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "key: expires: it is in the past");
+    }
+
+    rc = llm_meta_max_age(st, txn, &age, err, errlen);
+
+    if (rc != LLM_OK || age == 0
+        || __builtin_add_overflow(k->issued, age, &end) || k->expires <= end)
+    {
+        return rc;
+    }
+
+    if (age % 86400 != 0) {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "key: expires: it is later than the maximum age of "
+                       "%lld seconds", (long long) age);
+    }
+
+    return llm_err(err, errlen, LLM_INVALID,
+                   "key: expires: it is later than the maximum age of "
+                   "%lld days", (long long) age / 86400);
+}
+
+
+int
+llm_key_insert(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
+    llm_key_t *k, const char *action, char *err, size_t errlen)
+{
+    int        rc;
+    char       detail[LLM_DETAIL_MAX + 1];
+    MDB_val    id, name, v;
+    uint8_t    record[LLM_RECORD_MAX];
+    uint32_t   version;
+
+    rc = llm_key_prepare(st, txn, secret, &version, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
 
-    k->created = now;
-    k->revoked = 0;
-
-    rc = llm_key_id(k->id, err, errlen);
-
-    if (rc == LLM_OK) {
-        rc = llm_key_make(secret, k, key, err, errlen);
-    }
-
-    if (rc == LLM_OK) {
-        rc = llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, errlen);
-    }
-
-    if (rc != LLM_OK) {
-        return rc;
+    if (version != k->version) {
+        return llm_err(err, errlen, LLM_AGAIN,
+                       "secret: version %u was just activated", version);
     }
 
     id.mv_data = k->id;
     id.mv_size = LLM_KEY_ID_LEN;
-    name.mv_data = tag;
-    name.mv_size = sizeof(tag);
+    name.mv_data = k->tag;
+    name.mv_size = LLM_TAG_LEN;
+    v.mv_data = record;
+    v.mv_size = llm_record_pack(record, k);
 
     /* 120 random bits each: one that is there already is a broken machine */
 
-    rc = mdb_put(txn, st->ids, &id, &name, MDB_NOOVERWRITE);
+    rc = mdb_put(txn, st->keys, &name, &v, MDB_NOOVERWRITE);
 
     if (rc == 0) {
-        name.mv_data = tag;
-        name.mv_size = sizeof(tag);
-        v.mv_data = record;
-        v.mv_size = llm_record_pack(record, k);
-        rc = mdb_put(txn, st->keys, &name, &v, MDB_NOOVERWRITE);
+        name.mv_data = k->tag;
+        name.mv_size = LLM_TAG_LEN;
+        rc = mdb_put(txn, st->ids, &id, &name, MDB_NOOVERWRITE);
     }
 
-    return rc == 0 ? LLM_OK
-                   : llm_store_error(st, rc, "create", err, errlen);
+    if (rc != 0) {
+        return llm_store_error(st, rc, "create", err, errlen);
+    }
+
+    if (action == NULL) {
+        return LLM_OK;
+    }
+
+    llm_key_detail(detail, sizeof(detail), k, LLM_SET_ALL);
+
+    return llm_change_put(st, txn, action, k->id, detail, err, errlen);
 }
 
 
-static int
-llm_key_make(const llm_secret_t *secret, const llm_key_t *k, char *key,
-    char *err, size_t errlen)
+int
+llm_key_put(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
+    llm_key_t *k, char *key, char *err, size_t errlen)
 {
-    int            i, rc;
-    char           sum[9];
-    size_t         n;
-    uint8_t        text[LLM_CLIENT_MAX + 8 + LLM_KEY_SALT];
-    uint8_t        mac[32], *salt;
+    int  rc;
+
+    rc = llm_key_new(k, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_key_prepare(st, txn, secret, &k->version, err, errlen);
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_key_text(secret, k, 0, key, err, errlen);
+    }
+
+    return rc == LLM_OK ? llm_key_insert(st, txn, secret, k, NULL, err,
+                                         errlen)
+                        : rc;
+}
+
+
+int
+llm_key_text(const llm_secret_t *secret, llm_key_t *k, int derived,
+    char *key, char *err, size_t errlen)
+{
+    int       i, rc;
+    char      sum[9];
+    size_t    n;
+    uint8_t   text[LLM_CLIENT_MAX + 8 + LLM_KEY_SALT];
+    uint8_t   mac[32], *salt;
 
     n = strlen(k->client);
     memcpy(text, k->client, n);
 
     for (i = 0; i < 8; i++) {
-        text[n++] = (uint8_t) ((uint64_t) k->created >> (56 - 8 * i));
+        text[n++] = (uint8_t) ((uint64_t) k->issued >> (56 - 8 * i));
     }
 
     salt = text + n;
     n += LLM_KEY_SALT;
 
-    rc = llm_random(salt, LLM_KEY_SALT, err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
+    rc = derived ? llm_key_salt(secret, k, salt)
+                 : llm_random(salt, LLM_KEY_SALT, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_secret_sign(secret, k->version, text, n, mac, err, errlen);
+
+    } else if (derived) {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "secret: version %u is not open", k->version);
     }
 
-    rc = llm_secret_sign(secret, secret->v[0].version, text, n, mac, err,
-                         errlen);
     if (rc != LLM_OK) {
         goto done;
     }
@@ -207,10 +364,51 @@ llm_key_make(const llm_secret_t *secret, const llm_key_t *k, char *key,
                     (unsigned) llm_crc32(key, LLM_KEY_TEXT));
     memcpy(key + LLM_KEY_TEXT, sum, 9);
 
+    rc = llm_secret_tag(secret, k->version, key, LLM_KEY_LEN, k->tag);
+
+    if (rc != LLM_OK) {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "secret: version %u is not open", k->version);
+    }
+
 done:
 
     OPENSSL_cleanse(text, sizeof(text));
     OPENSSL_cleanse(mac, sizeof(mac));
+
+    return rc;
+}
+
+
+/*
+ * The salt of a rotation that has a name, so that the same call can give the
+ * same key again: as good as a random one for who holds no verification key,
+ * and the signature needs more than that one.
+ */
+
+static int
+llm_key_salt(const llm_secret_t *secret, const llm_key_t *k, uint8_t *salt)
+{
+    int      rc;
+    size_t   n;
+    uint8_t  text[7 + LLM_KEY_ID_LEN + 16 + 8], tag[LLM_TAG_LEN];
+
+    memcpy(text, "rotate", 7);
+    n = 7;
+    memcpy(text + n, k->id, LLM_KEY_ID_LEN);
+    n += LLM_KEY_ID_LEN;
+    memcpy(text + n, k->idem, sizeof(k->idem));
+    n += sizeof(k->idem);
+    llm_put_le(text + n, (uint64_t) k->issued, 8);
+    n += 8;
+
+    rc = llm_secret_tag(secret, k->version, text, n, tag);
+
+    if (rc == LLM_OK) {
+        memcpy(salt, tag, LLM_KEY_SALT);
+    }
+
+    OPENSSL_cleanse(tag, sizeof(tag));
 
     return rc;
 }
@@ -230,7 +428,7 @@ llm_key_hex(char *out, const uint8_t *p, size_t len)
 
 
 static int
-llm_key_id(char *id, char *err, size_t errlen)
+llm_key_new_id(llm_key_t *k, char *err, size_t errlen)
 {
     int      i, rc;
     uint8_t  rnd[24];
@@ -240,13 +438,13 @@ llm_key_id(char *id, char *err, size_t errlen)
         return rc;
     }
 
-    memcpy(id, "key_", 4);
+    memcpy(k->id, "key_", 4);
 
     for (i = 0; i < 24; i++) {
-        id[4 + i] = llm_base32[rnd[i] & 31];
+        k->id[4 + i] = llm_base32[rnd[i] & 31];
     }
 
-    id[LLM_KEY_ID_LEN] = '\0';
+    k->id[LLM_KEY_ID_LEN] = '\0';
 
     return LLM_OK;
 }
@@ -256,29 +454,24 @@ int
 llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
     size_t len, llm_key_t *k, char *err, size_t errlen)
 {
-    int          rc;
-    MDB_txn     *txn;
-    MDB_val      name, v;
-    uint8_t      tag[LLM_TAG_LEN];
-    const char  *why;
-
-    memset(k, 0, sizeof(llm_key_t));
+    int       rc;
+    size_t    i;
+    MDB_txn  *txn;
+    MDB_val   name, v;
 
     if (!llm_key_wellformed(key, len)) {
+        memset(k, 0, sizeof(llm_key_t));
         return llm_err(err, errlen, LLM_NOTFOUND, "key: malformed");
     }
 
     rc = llm_store_read(st, &txn, err, errlen);
+
     if (rc != LLM_OK) {
+        memset(k, 0, sizeof(llm_key_t));
         return rc;
     }
 
     rc = llm_store_match(st, txn, secret, 0, err, errlen);
-
-    if (rc == LLM_OK) {
-        rc = llm_store_mac(st, secret, key, len, tag, err, errlen);
-    }
-
     if (rc != LLM_OK) {
         goto done;
     }
@@ -288,18 +481,24 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
      * them: who does not hold the verification key can't choose a tag.
      */
 
-    name.mv_data = tag;
-    name.mv_size = sizeof(tag);
+    rc = MDB_NOTFOUND;
 
-    rc = mdb_get(txn, st->keys, &name, &v);
+    for (i = 0; rc == MDB_NOTFOUND && i < st->bound.n; i++) {
+
+        if (llm_secret_tag(secret, st->bound.version[i], key, len, k->tag)
+            != LLM_OK)
+        {
+            continue;
+        }
+
+        name.mv_data = k->tag;
+        name.mv_size = LLM_TAG_LEN;
+
+        rc = mdb_get(txn, st->keys, &name, &v);
+    }
 
     if (rc == 0) {
-        rc = llm_record_unpack(v.mv_data, v.mv_size, k, &why);
-
-        if (rc != LLM_OK) {
-            rc = llm_record_error(st, k->id, why, err, errlen);
-            memset(k, 0, sizeof(llm_key_t));
-        }
+        rc = llm_key_unpack(st, &v, NULL, k, err, errlen);
 
     } else if (rc == MDB_NOTFOUND) {
         rc = llm_err(err, errlen, LLM_NOTFOUND, "key: unknown");
@@ -312,6 +511,49 @@ done:
 
     llm_store_read_end(st);
 
+    if (rc != LLM_OK) {
+        memset(k, 0, sizeof(llm_key_t));
+    }
+
+    return rc;
+}
+
+
+int
+llm_key_again(llm_store_t *st, const uint8_t *tag, llm_key_t *k, char *err,
+    size_t errlen)
+{
+    int       rc;
+    MDB_txn  *txn;
+    MDB_val   name, v;
+
+    memmove(k->tag, tag, LLM_TAG_LEN);
+
+    rc = llm_store_read(st, &txn, err, errlen);
+
+    if (rc == LLM_OK) {
+        name.mv_data = k->tag;
+        name.mv_size = LLM_TAG_LEN;
+
+        rc = mdb_get(txn, st->keys, &name, &v);
+
+        if (rc == 0) {
+            rc = llm_key_unpack(st, &v, NULL, k, err, errlen);
+
+        } else if (rc == MDB_NOTFOUND) {
+            rc = llm_err(err, errlen, LLM_NOTFOUND, "key: unknown");
+
+        } else {
+            rc = llm_store_error(st, rc, "look-up", err, errlen);
+        }
+
+        llm_store_read_end(st);
+    }
+
+    if (rc != LLM_OK) {
+        memset(k, 0, sizeof(llm_key_t));
+    }
+
     return rc;
 }
 
@@ -322,152 +564,38 @@ llm_key_get(llm_store_t *st, const char *id, llm_key_t *k, char *err,
 {
     int        rc;
     MDB_txn   *txn;
-    uint8_t    tag[LLM_TAG_LEN];
     llm_key_t  found;
-
-    memset(&found, 0, sizeof(llm_key_t));
 
     rc = llm_store_read(st, &txn, err, errlen);
 
     if (rc == LLM_OK) {
-        rc = llm_key_load(st, txn, id, &found, tag, err, errlen);
+        rc = llm_key_first(st, txn, id, &found, err, errlen);
         llm_store_read_end(st);
     }
 
-    *k = found;                 /* not before: id may be k->id */
-
-    return rc;
-}
-
-
-int
-llm_key_revoke(llm_store_t *st, const char *id, llm_key_t *k, char *err,
-    size_t errlen)
-{
-    int        rc;
-    MDB_txn   *txn;
-    MDB_val    name, v;
-    int64_t    now;
-    uint8_t    tag[LLM_TAG_LEN], record[LLM_RECORD_MAX];
-    llm_key_t  found;
-
-    memset(&found, 0, sizeof(llm_key_t));
-    txn = NULL;
-
-    rc = llm_store_write(st, &txn, 0, err, errlen);
-
-    if (rc != LLM_OK) {
-        txn = NULL;
-        goto done;
-    }
-
-    rc = llm_key_load(st, txn, id, &found, tag, err, errlen);
-
-    if (rc != LLM_OK || found.revoked != 0) {
-        goto done;
-    }
-
-    now = (int64_t) time(NULL);
-    found.revoked = now > 0 ? now : 1;
-
-    name.mv_data = tag;
-    name.mv_size = sizeof(tag);
-    v.mv_data = record;
-    v.mv_size = llm_record_pack(record, &found);
-
-    rc = mdb_put(txn, st->keys, &name, &v, 0);
-
-    if (rc != 0) {
-        rc = llm_store_error(st, rc, "revoke", err, errlen);
+    if (rc == LLM_OK) {
+        *k = found;             /* not before: id may be k->id */
 
     } else {
-        rc = llm_store_commit(st, txn, err, errlen);
-        txn = NULL;
+        memset(k, 0, sizeof(llm_key_t));
     }
-
-    if (rc != LLM_OK) {
-        memset(&found, 0, sizeof(llm_key_t));
-    }
-
-done:
-
-    if (txn != NULL) {
-        mdb_txn_abort(txn);
-    }
-
-    *k = found;
 
     return rc;
 }
 
 
-/*
- * A transaction of its own: f may use the handle.  A bad record does not hide
- * the others: it is told at the end, the first one by name.
- */
-
-int
-llm_key_each(llm_store_t *st, int (*f)(void *data, const llm_key_t *k),
-    void *data, char *err, size_t errlen)
+static int
+llm_key_first(llm_store_t *st, MDB_txn *txn, const char *id, llm_key_t *k,
+    char *err, size_t errlen)
 {
-    int          bad, rc;
-    char         id[LLM_KEY_ID_LEN + 1];
-    MDB_txn     *txn;
-    MDB_val      name, tag;
-    llm_key_t    k;
-    MDB_cursor  *cursor;
+    int      rc;
+    MDB_val  tags;
 
-    /* takes a map that another process has grown */
+    rc = llm_key_tags(st, txn, id, &tags, err, errlen);
 
-    rc = llm_store_read(st, &txn, err, errlen);
-    if (rc != LLM_OK) {
-        return rc;
-    }
-
-    llm_store_read_end(st);
-
-    rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, &txn);
-    if (rc != 0) {
-        return llm_store_error(st, rc, "read", err, errlen);
-    }
-
-    rc = mdb_cursor_open(txn, st->ids, &cursor);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return llm_store_error(st, rc, "read", err, errlen);
-    }
-
-    bad = LLM_OK;
-
-    while ((rc = mdb_cursor_get(cursor, &name, &tag, MDB_NEXT)) == 0) {
-
-        id[0] = '\0';
-
-        if (name.mv_size == LLM_KEY_ID_LEN) {
-            memcpy(id, name.mv_data, LLM_KEY_ID_LEN);
-            id[LLM_KEY_ID_LEN] = '\0';
-        }
-
-        rc = llm_key_follow(st, txn, id, &tag, &k,
-                            bad == LLM_OK ? err : NULL, errlen);
-
-        if (rc != LLM_OK) {
-            bad = rc;
-
-        } else if (f(data, &k) != 0) {
-            rc = MDB_NOTFOUND;
-            break;
-        }
-    }
-
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-
-    if (rc != MDB_NOTFOUND) {
-        return llm_store_error(st, rc, "read", err, errlen);
-    }
-
-    return bad;
+    return rc == LLM_OK ? llm_key_record(st, txn, id, tags.mv_data, k, err,
+                                         errlen)
+                        : rc;
 }
 
 
@@ -476,12 +604,12 @@ llm_key_each(llm_store_t *st, int (*f)(void *data, const llm_key_t *k),
  * repeats it only when it can't be.
  */
 
-static int
-llm_key_load(llm_store_t *st, MDB_txn *txn, const char *id, llm_key_t *k,
-    uint8_t *tag, char *err, size_t errlen)
+int
+llm_key_tags(llm_store_t *st, MDB_txn *txn, const char *id, MDB_val *tags,
+    char *err, size_t errlen)
 {
     int      rc;
-    MDB_val  name, v;
+    MDB_val  name;
 
     if (!llm_key_id_valid(id)) {
         return llm_err(err, errlen, LLM_NOTFOUND, "key: malformed id");
@@ -490,7 +618,7 @@ llm_key_load(llm_store_t *st, MDB_txn *txn, const char *id, llm_key_t *k,
     name.mv_data = (void *) id;
     name.mv_size = LLM_KEY_ID_LEN;
 
-    rc = mdb_get(txn, st->ids, &name, &v);
+    rc = mdb_get(txn, st->ids, &name, tags);
 
     if (rc == MDB_NOTFOUND) {
         return llm_err(err, errlen, LLM_NOTFOUND, "%s: no such key", id);
@@ -500,62 +628,187 @@ llm_key_load(llm_store_t *st, MDB_txn *txn, const char *id, llm_key_t *k,
         return llm_store_error(st, rc, "look-up", err, errlen);
     }
 
-    rc = llm_key_follow(st, txn, id, &v, k, err, errlen);
-
-    if (rc == LLM_OK) {
-        memcpy(tag, v.mv_data, LLM_TAG_LEN);
-    }
-
-    return rc;
-}
-
-
-/* the record that an entry of "ids" points to */
-
-static int
-llm_key_follow(llm_store_t *st, MDB_txn *txn, const char *id, MDB_val *tag,
-    llm_key_t *k, char *err, size_t errlen)
-{
-    int          rc;
-    MDB_val      v;
-    const char  *why;
-
-    memset(k, 0, sizeof(llm_key_t));
-
-    if (tag->mv_size != LLM_TAG_LEN) {
-        return llm_record_error(st, id, "malformed entry", err, errlen);
-    }
-
-    rc = mdb_get(txn, st->keys, tag, &v);
-
-    if (rc == MDB_NOTFOUND) {
-        return llm_record_error(st, id, "no record", err, errlen);
-    }
-
-    if (rc != 0) {
-        return llm_store_error(st, rc, "look-up", err, errlen);
-    }
-
-    rc = llm_record_unpack(v.mv_data, v.mv_size, k, &why);
-
-    if (rc == LLM_OK && strcmp(id, k->id) != 0) {
-        rc = LLM_INVALID;
-        why = "the record is of another key";
-    }
-
-    if (rc != LLM_OK) {
-        memset(k, 0, sizeof(llm_key_t));
-        return llm_record_error(st, id, why, err, errlen);
+    if (tags->mv_size == 0 || tags->mv_size % LLM_TAG_LEN != 0
+        || tags->mv_size > LLM_KEY_SECRETS * LLM_TAG_LEN)
+    {
+        return llm_key_error(st, id, "malformed entry", err, errlen);
     }
 
     return LLM_OK;
 }
 
 
-static int
-llm_record_error(llm_store_t *st, const char *id, const char *why, char *err,
+/* the record that an entry of "ids" points to */
+
+int
+llm_key_record(llm_store_t *st, MDB_txn *txn, const char *id,
+    const uint8_t *tag, llm_key_t *k, char *err, size_t errlen)
+{
+    int      rc;
+    MDB_val  name, v;
+
+    memcpy(k->tag, tag, LLM_TAG_LEN);
+
+    name.mv_data = k->tag;
+    name.mv_size = LLM_TAG_LEN;
+
+    rc = mdb_get(txn, st->keys, &name, &v);
+
+    if (rc == MDB_NOTFOUND) {
+        return llm_key_error(st, id, "no record", err, errlen);
+    }
+
+    if (rc != 0) {
+        return llm_store_error(st, rc, "look-up", err, errlen);
+    }
+
+    return llm_key_unpack(st, &v, id, k, err, errlen);
+}
+
+
+int
+llm_key_unpack(llm_store_t *st, const MDB_val *v, const char *id,
+    llm_key_t *k, char *err, size_t errlen)
+{
+    int          rc;
+    const char  *why;
+
+    rc = llm_record_unpack(v->mv_data, v->mv_size, k, &why);
+
+    if (rc == LLM_OK && id != NULL && strcmp(id, k->id) != 0) {
+        rc = LLM_INVALID;
+        why = "the record is of another key";
+    }
+
+    return rc == LLM_OK ? LLM_OK
+                        : llm_key_error(st, id != NULL ? id : k->id, why,
+                                        err, errlen);
+}
+
+
+int
+llm_key_error(llm_store_t *st, const char *id, const char *why, char *err,
     size_t errlen)
 {
     return llm_err(err, errlen, LLM_INVALID, "%s: %s: %s", st->path,
                    llm_key_id_valid(id) ? id : "(malformed id)", why);
+}
+
+
+/*
+ * A transaction for each key: f may use the handle, and a slow one keeps no
+ * freed pages from being used again.
+ */
+
+int
+llm_key_each(llm_store_t *st, const char *after,
+    int (*f)(void *data, const llm_key_t *k), void *data, char *err,
+    size_t errlen)
+{
+    int            bad, rc;
+    llm_key_t      k;
+    llm_key_pos_t  pos;
+
+    pos.len = 0;
+
+    if (after != NULL) {
+        pos.len = strnlen(after, sizeof(pos.name) - 1);
+        memcpy(pos.name, after, pos.len);
+    }
+
+    bad = LLM_OK;
+
+    for ( ;; ) {
+        rc = llm_key_next(st, &pos, &k, bad == LLM_OK ? err : NULL, errlen);
+
+        if (rc == LLM_NOTFOUND) {
+            return bad;
+        }
+
+        if (rc == LLM_INVALID && !pos.end) {
+            bad = rc;
+            continue;
+        }
+
+        if (rc != LLM_OK) {
+            return rc;
+        }
+
+        if (f(data, &k) != 0) {
+            return bad;
+        }
+    }
+}
+
+
+/* pos->end: it could not be moved */
+
+static int
+llm_key_next(llm_store_t *st, llm_key_pos_t *pos, llm_key_t *k, char *err,
+    size_t errlen)
+{
+    int          rc;
+    char         id[LLM_KEY_ID_LEN + 1];
+    MDB_txn     *txn;
+    MDB_val      name, tags;
+    MDB_cursor  *cursor;
+
+    pos->end = 1;
+
+    rc = llm_store_read(st, &txn, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    rc = mdb_cursor_open(txn, st->ids, &cursor);
+
+    if (rc != 0) {
+        llm_store_read_end(st);
+        return llm_store_error(st, rc, "read", err, errlen);
+    }
+
+    name.mv_data = pos->name;
+    name.mv_size = pos->len;
+
+    rc = mdb_cursor_get(cursor, &name, &tags,
+                        pos->len == 0 ? MDB_FIRST : MDB_SET_RANGE);
+
+    if (rc == 0 && name.mv_size == pos->len
+        && memcmp(name.mv_data, pos->name, pos->len) == 0)
+    {
+        rc = mdb_cursor_get(cursor, &name, &tags, MDB_NEXT);
+    }
+
+    mdb_cursor_close(cursor);
+
+    if (rc == 0 && name.mv_size <= sizeof(pos->name)) {
+
+        pos->end = 0;
+        pos->len = name.mv_size;
+        memcpy(pos->name, name.mv_data, name.mv_size);
+
+        id[0] = '\0';
+
+        if (name.mv_size == LLM_KEY_ID_LEN) {
+            memcpy(id, name.mv_data, LLM_KEY_ID_LEN);
+            id[LLM_KEY_ID_LEN] = '\0';
+        }
+
+        rc = llm_key_id_valid(id)
+             ? llm_key_first(st, txn, id, k, err, errlen)
+             : llm_key_error(st, id, "malformed entry", err, errlen);
+
+    } else if (rc == 0) {
+        rc = llm_key_error(st, "", "malformed entry", err, errlen);
+
+    } else if (rc == MDB_NOTFOUND) {
+        rc = LLM_NOTFOUND;
+
+    } else {
+        rc = llm_store_error(st, rc, "read", err, errlen);
+    }
+
+    llm_store_read_end(st);
+
+    return rc;
 }

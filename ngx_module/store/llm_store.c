@@ -3,9 +3,12 @@
  * Copyright (C) nginx-llm contributors
  *
  * The LMDB environment: open, transactions, errors, ownership of the files.
- * A handle belongs to one process and is used by one thread at a time; it
- * owns the environment and one read transaction that is reset between calls (a
- * renewal takes nanoseconds).
+ * A handle belongs to one process and is used by one thread at a time.  It
+ * owns one read transaction, which is reset between calls (a renewal takes
+ * nanoseconds), and a reference to the environment.
+ *
+ * The environment's lock is for one thing: LMDB's map moves when another
+ * process has grown it, and no transaction of this process may be there then.
  *
  * Durability: LMDB's default, a commit returns when the data is synced.
  */
@@ -35,9 +38,16 @@
 
 static int llm_store_files(const char *path, char *err, size_t errlen);
 static int llm_store_chown(const char *path, char *err, size_t errlen);
-static int llm_store_sound(llm_store_t *st, char *err, size_t errlen);
+static int llm_store_env(llm_store_t *st, const char *path, size_t size,
+    char *err, size_t errlen);
 static int llm_store_dbs(llm_store_t *st, char *err, size_t errlen);
+static int llm_store_schema(llm_store_t *st, uint32_t *schema, char *err,
+    size_t errlen);
+static int llm_store_upgrade(llm_store_t *st, char *err, size_t errlen);
+static int llm_store_reader(llm_store_t *st, MDB_txn **txn, char *err,
+    size_t errlen);
 static int llm_store_renew(llm_store_t *st);
+static int llm_store_remap(llm_store_t *st);
 
 
 int
@@ -46,7 +56,6 @@ llm_store_open(llm_store_t **stp, const char *path, size_t size, char *err,
 {
     int           rc;
     llm_store_t  *st;
-    MDB_envinfo   info;
 
     *stp = NULL;
 
@@ -60,12 +69,50 @@ llm_store_open(llm_store_t **stp, const char *path, size_t size, char *err,
         return llm_err(err, errlen, LLM_NOMEM, "%s: store: no memory", path);
     }
 
-    rc = ENOMEM;
+    rc = llm_store_env(st, path, size, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_store_sound(st, err, errlen);
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_store_dbs(st, err, errlen);
+    }
+
+    if (rc != LLM_OK) {
+        llm_store_close(st);
+        return rc;
+    }
+
+    *stp = st;
+
+    return LLM_OK;
+}
+
+
+static int
+llm_store_env(llm_store_t *st, const char *path, size_t size, char *err,
+    size_t errlen)
+{
+    int               rc;
+    MDB_envinfo       info;
+    llm_store_env_t  *shared;
 
     st->path = strdup(path);
-    if (st->path != NULL) {
-        rc = mdb_env_create(&st->env);
+    shared = calloc(1, sizeof(llm_store_env_t));
+
+    if (st->path == NULL || shared == NULL
+        || pthread_rwlock_init(&shared->lock, NULL) != 0)
+    {
+        free(shared);
+        return llm_err(err, errlen, LLM_NOMEM, "%s: store: no memory", path);
     }
+
+    shared->refs = 1;
+    st->shared = shared;
+
+    rc = mdb_env_create(&shared->env);
+    st->env = shared->env;
 
     if (rc == 0) {
         rc = mdb_env_set_maxdbs(st->env, LLM_STORE_DBS);
@@ -80,13 +127,12 @@ llm_store_open(llm_store_t **stp, const char *path, size_t size, char *err,
     }
 
     if (rc != 0) {
-        rc = llm_store_error(st, rc, "open", err, errlen);
-        goto failed;
+        return llm_store_error(st, rc, "open", err, errlen);
     }
 
     rc = llm_store_chown(path, err, errlen);
     if (rc != LLM_OK) {
-        goto failed;
+        return rc;
     }
 
     (void) mdb_env_info(st->env, &info);
@@ -95,30 +141,68 @@ llm_store_open(llm_store_t **stp, const char *path, size_t size, char *err,
         rc = mdb_env_set_mapsize(st->env, size & ~(size_t) 4095);
 
         if (rc != 0) {
-            rc = llm_store_error(st, rc, "size", err, errlen);
-            goto failed;
+            return llm_store_error(st, rc, "size", err, errlen);
         }
     }
 
-    rc = llm_store_sound(st, err, errlen);
+    return LLM_OK;
+}
 
-    if (rc == LLM_OK) {
-        rc = llm_store_dbs(st, err, errlen);
+
+int
+llm_store_dup(llm_store_t **stp, llm_store_t *from, char *err, size_t errlen)
+{
+    int           rc;
+    llm_store_t  *st;
+
+    *stp = NULL;
+
+    st = calloc(1, sizeof(llm_store_t));
+    if (st == NULL) {
+        goto nomem;
     }
 
+    st->path = strdup(from->path);
+    if (st->path == NULL) {
+        free(st);
+        goto nomem;
+    }
+
+    st->env = from->env;
+    st->shared = from->shared;
+    st->keys = from->keys;
+    st->ids = from->ids;
+    st->meta = from->meta;
+    st->totp = from->totp;
+    st->params = from->params;
+    st->changes = from->changes;
+    st->psize = from->psize;
+
+    (void) __atomic_add_fetch(&st->shared->refs, 1, __ATOMIC_RELAXED);
+
+    (void) pthread_rwlock_rdlock(&st->shared->lock);
+
+    rc = llm_store_reader(st, &st->rtxn, err, errlen);
+
+    if (rc == LLM_OK) {
+        mdb_txn_reset(st->rtxn);
+    }
+
+    (void) pthread_rwlock_unlock(&st->shared->lock);
+
     if (rc != LLM_OK) {
-        goto failed;
+        llm_store_close(st);
+        return rc;
     }
 
     *stp = st;
 
     return LLM_OK;
 
-failed:
+nomem:
 
-    llm_store_close(st);
-
-    return rc;
+    return llm_err(err, errlen, LLM_NOMEM, "%s: store: no memory",
+                   from->path);
 }
 
 
@@ -137,16 +221,49 @@ llm_store_close(llm_store_t *st)
 void
 llm_store_free(llm_store_t *st)
 {
+    llm_store_env_t  *shared;
+
     if (st->rtxn != NULL) {
         mdb_txn_abort(st->rtxn);
     }
 
-    if (st->env != NULL) {
-        mdb_env_close(st->env);
+    shared = st->shared;
+
+    /* acquire and release: what the others did to it is done */
+
+    if (shared == NULL
+        || __atomic_sub_fetch(&shared->refs, 1, __ATOMIC_ACQ_REL) == 0)
+    {
+        if (st->env != NULL) {
+            mdb_env_close(st->env);
+        }
+
+        if (shared != NULL) {
+            (void) pthread_rwlock_destroy(&shared->lock);
+            free(shared);
+        }
     }
 
     free(st->path);
     OPENSSL_cleanse(st, sizeof(llm_store_t));
+}
+
+
+const char *
+llm_store_path(const llm_store_t *st)
+{
+    return st->path;
+}
+
+
+void
+llm_store_actor(llm_store_t *st, const char *actor)
+{
+    size_t  n;
+
+    n = strnlen(actor, LLM_ACTOR_MAX);
+    memcpy(st->actor, actor, n);
+    st->actor[n] = '\0';
 }
 
 
@@ -264,7 +381,7 @@ done:
  * llm_store_room() has grown always hold every page.
  */
 
-static int
+int
 llm_store_sound(llm_store_t *st, char *err, size_t errlen)
 {
     int          fd, rc;
@@ -302,24 +419,18 @@ llm_store_sound(llm_store_t *st, char *err, size_t errlen)
 }
 
 
+/* checks the pages; the databases stay open, as the transaction commits */
+
 static int
 llm_store_dbs(llm_store_t *st, char *err, size_t errlen)
 {
-    int             i, rc;
-    MDB_txn        *txn;
-    MDB_val         k, v;
-    uint32_t        schema;
-    const uint8_t  *p;
+    int       i, rc;
+    MDB_txn  *txn;
+    uint32_t  schema;
 
-    rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, &txn);
-
-    if (rc == MDB_READERS_FULL) {
-        (void) mdb_reader_check(st->env, NULL);
-        rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, &txn);
-    }
-
-    if (rc != 0) {
-        return llm_store_error(st, rc, "read", err, errlen);
+    rc = llm_store_reader(st, &txn, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
     }
 
     /* a writer is at it: what we began with may be overwritten by now */
@@ -341,9 +452,93 @@ llm_store_dbs(llm_store_t *st, char *err, size_t errlen)
         }
     }
 
-    if (rc != LLM_OK) {
-        goto failed;
+    mdb_txn_abort(txn);
+
+    if (rc == LLM_OK) {
+        rc = llm_store_schema(st, &schema, err, errlen);
     }
+
+    if (rc == LLM_OK && schema < LLM_STORE_SCHEMA) {
+        rc = llm_store_upgrade(st, err, errlen);
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_store_reader(st, &st->rtxn, err, errlen);
+    }
+
+    if (rc == LLM_OK) {
+        mdb_txn_reset(st->rtxn);
+    }
+
+    return rc;
+}
+
+
+static int
+llm_store_schema(llm_store_t *st, uint32_t *schema, char *err, size_t errlen)
+{
+    int       rc;
+    MDB_txn  *txn;
+
+    rc = llm_store_reader(st, &txn, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    rc = llm_store_dbi(st, txn, 0, schema, err, errlen);
+
+    if (rc != LLM_OK) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+
+    rc = mdb_txn_commit(txn);
+
+    return rc == 0 ? LLM_OK : llm_store_error(st, rc, "read", err, errlen);
+}
+
+
+/* a record of the older schema is read as it is, and written anew when its
+ * key changes: an upgrade is one small transaction */
+
+static int
+llm_store_upgrade(llm_store_t *st, char *err, size_t errlen)
+{
+    int       rc;
+    MDB_txn  *txn;
+    uint32_t  schema;
+
+    rc = llm_store_write(st, &txn, 0, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    /* another process may have been faster; it costs one commit */
+
+    rc = llm_store_dbi(st, txn, MDB_CREATE, &schema, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_meta_put(st, txn, "schema", LLM_STORE_SCHEMA, 4, err,
+                          errlen);
+    }
+
+    if (rc != LLM_OK) {
+        llm_store_abort(st, txn);
+        return rc;
+    }
+
+    return llm_store_commit(st, txn, err, errlen);
+}
+
+
+int
+llm_store_dbi(llm_store_t *st, MDB_txn *txn, unsigned flags,
+    uint32_t *schema, char *err, size_t errlen)
+{
+    int       rc;
+    uint64_t  value;
+
+    value = LLM_STORE_SCHEMA;
 
     rc = mdb_dbi_open(txn, "keys", 0, &st->keys);
 
@@ -356,54 +551,63 @@ llm_store_dbs(llm_store_t *st, char *err, size_t errlen)
     }
 
     if (rc == 0) {
-        k.mv_data = "schema";
-        k.mv_size = 6;
-        rc = mdb_get(txn, st->meta, &k, &v);
+        rc = llm_meta_get(st, txn, "schema", &value, 4, err, errlen);
+
+        if (rc != LLM_OK && rc != LLM_NOTFOUND) {
+            return rc;
+        }
+
+        rc = (rc == LLM_OK) ? 0 : MDB_NOTFOUND;
+    }
+
+    if (rc == 0 && (value < 1 || value > LLM_STORE_SCHEMA)) {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "%s/data.mdb: schema %llu, this program knows %d",
+                       st->path, (unsigned long long) value,
+                       LLM_STORE_SCHEMA);
+    }
+
+    *schema = (uint32_t) value;
+
+    if (rc == 0 && (value > 1 || flags != 0)) {
+        rc = mdb_dbi_open(txn, "totp", flags, &st->totp);
+
+        if (rc == 0) {
+            rc = mdb_dbi_open(txn, "params", flags, &st->params);
+        }
+
+        if (rc == 0) {
+            rc = mdb_dbi_open(txn, "changes", flags, &st->changes);
+        }
     }
 
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE) {
-        rc = llm_err(err, errlen, LLM_INVALID,
-                     "%s/data.mdb: not a key store", st->path);
-        goto failed;
+        return llm_err(err, errlen, LLM_INVALID,
+                       "%s/data.mdb: not a key store", st->path);
+    }
+
+    return rc == 0 ? LLM_OK : llm_store_error(st, rc, "read", err, errlen);
+}
+
+
+static int
+llm_store_reader(llm_store_t *st, MDB_txn **txn, char *err, size_t errlen)
+{
+    int  rc;
+
+    rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, txn);
+
+    if (rc == MDB_READERS_FULL) {
+        (void) mdb_reader_check(st->env, NULL);
+        rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, txn);
     }
 
     if (rc != 0) {
-        rc = llm_store_error(st, rc, "read", err, errlen);
-        goto failed;
-    }
-
-    p = v.mv_data;
-    schema = (v.mv_size != 4) ? 0
-             : p[0] | p[1] << 8 | p[2] << 16 | (uint32_t) p[3] << 24;
-
-    if (schema != LLM_STORE_SCHEMA) {
-        rc = llm_err(err, errlen, LLM_INVALID,
-                     "%s/data.mdb: schema %u, this program knows %d",
-                     st->path, schema, LLM_STORE_SCHEMA);
-        goto failed;
-    }
-
-    /* a commit, so that the databases stay open */
-
-    rc = mdb_txn_commit(txn);
-
-    if (rc == 0) {
-        rc = mdb_txn_begin(st->env, NULL, MDB_RDONLY, &st->rtxn);
-    }
-
-    if (rc != 0) {
+        *txn = NULL;
         return llm_store_error(st, rc, "read", err, errlen);
     }
 
-    mdb_txn_reset(st->rtxn);
-
     return LLM_OK;
-
-failed:
-
-    mdb_txn_abort(txn);
-
-    return rc;
 }
 
 
@@ -424,7 +628,7 @@ llm_store_txnid(llm_store_t *st)
     }
 
     id = mdb_txn_id(st->rtxn);
-    mdb_txn_reset(st->rtxn);
+    llm_store_read_end(st);
 
     return id;
 }
@@ -458,26 +662,56 @@ void
 llm_store_read_end(llm_store_t *st)
 {
     mdb_txn_reset(st->rtxn);
+    (void) pthread_rwlock_unlock(&st->shared->lock);
 }
 
+
+/* 0: the lock is held too */
 
 static int
 llm_store_renew(llm_store_t *st)
 {
-    int  rc;
+    int  i, rc;
 
-    rc = mdb_txn_renew(st->rtxn);
+    for (i = 0; i < LLM_STORE_TRIES; i++) {
 
-    if (rc == MDB_MAP_RESIZED) {
+        (void) pthread_rwlock_rdlock(&st->shared->lock);
 
-        /* another process has grown the map: take its size */
-
-        rc = mdb_env_set_mapsize(st->env, 0);
+        rc = mdb_txn_renew(st->rtxn);
 
         if (rc == 0) {
-            rc = mdb_txn_renew(st->rtxn);
+            return 0;
+        }
+
+        (void) pthread_rwlock_unlock(&st->shared->lock);
+
+        if (rc != MDB_MAP_RESIZED) {
+            return rc;
+        }
+
+        rc = llm_store_remap(st);
+
+        if (rc != 0) {
+            return rc;
         }
     }
+
+    return MDB_MAP_RESIZED;
+}
+
+
+/* another process has grown the map: take its size */
+
+static int
+llm_store_remap(llm_store_t *st)
+{
+    int  rc;
+
+    (void) pthread_rwlock_wrlock(&st->shared->lock);
+
+    rc = mdb_env_set_mapsize(st->env, 0);
+
+    (void) pthread_rwlock_unlock(&st->shared->lock);
 
     return rc;
 }
@@ -487,26 +721,38 @@ int
 llm_store_write(llm_store_t *st, MDB_txn **txn, int create, char *err,
     size_t errlen)
 {
-    int  rc;
+    int  i, rc;
 
-    rc = mdb_txn_begin(st->env, NULL, 0, txn);
+    *txn = NULL;
+    rc = MDB_MAP_RESIZED;
 
-    if (rc == MDB_MAP_RESIZED) {
-        rc = mdb_env_set_mapsize(st->env, 0);
+    for (i = 0; rc == MDB_MAP_RESIZED && i < LLM_STORE_TRIES; i++) {
+
+        (void) pthread_rwlock_rdlock(&st->shared->lock);
+
+        rc = mdb_txn_begin(st->env, NULL, 0, txn);
 
         if (rc == 0) {
-            rc = mdb_txn_begin(st->env, NULL, 0, txn);
+            break;
+        }
+
+        (void) pthread_rwlock_unlock(&st->shared->lock);
+
+        if (rc == MDB_MAP_RESIZED && llm_store_remap(st) != 0) {
+            break;
         }
     }
 
     if (rc != 0) {
+        *txn = NULL;
         return llm_store_error(st, rc, "write", err, errlen);
     }
 
     rc = llm_store_room(st, create, err, errlen);
 
     if (rc != LLM_OK) {
-        mdb_txn_abort(*txn);
+        llm_store_abort(st, *txn);
+        *txn = NULL;
     }
 
     return rc;
@@ -578,7 +824,18 @@ llm_store_commit(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen)
 
     rc = mdb_txn_commit(txn);
 
+    (void) pthread_rwlock_unlock(&st->shared->lock);
+
     return rc == 0 ? LLM_OK : llm_store_error(st, rc, "commit", err, errlen);
+}
+
+
+void
+llm_store_abort(llm_store_t *st, MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+
+    (void) pthread_rwlock_unlock(&st->shared->lock);
 }
 
 

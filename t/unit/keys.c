@@ -200,7 +200,7 @@ test_lookup(void)
     memcpy(k2.id, "key_000000000000000000000000", LLM_KEY_ID_LEN);
     strcpy(k2.client, "initech");
 
-    llm_store_mac(st, secret, two, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_secret_tag(secret, 1, two, LLM_KEY_LEN, tag);
     is_int(llm_store_write(st, &txn, 1, err, sizeof(err)), LLM_OK, "write");
     name.mv_data = tag;
     name.mv_size = sizeof(tag);
@@ -219,7 +219,7 @@ test_lookup(void)
 
     /* the stored tag as a key */
 
-    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_secret_tag(secret, 1, key, LLM_KEY_LEN, tag);
     memcpy(forged, "sk-", 3);
 
     for (i = 0; i < LLM_TAG_LEN; i++) {
@@ -416,7 +416,7 @@ test_each(void)
     llm_key_t  k;
 
     memset(&w, 0, sizeof(w));
-    is_int(llm_key_each(st, walk, &w, err, sizeof(err)), LLM_OK, "each");
+    is_int(llm_key_each(st, NULL, walk, &w, err, sizeof(err)), LLM_OK, "each");
     total = w.n;
 
     for (i = 0; i < 30; i++) {
@@ -424,14 +424,14 @@ test_each(void)
     }
 
     memset(&w, 0, sizeof(w));
-    is_int(llm_key_each(st, walk, &w, err, sizeof(err)), LLM_OK, "again");
+    is_int(llm_key_each(st, NULL, walk, &w, err, sizeof(err)), LLM_OK, "again");
     is_int(w.n, total + 30, "all of them");
     is_int(w.disorder, 0, "by ascending id");
     is_int(w.inner, w.n, "the handle works inside");
 
     memset(&w, 0, sizeof(w));
     w.stop = 3;
-    is_int(llm_key_each(st, walk, &w, err, sizeof(err)), LLM_OK, "stopped");
+    is_int(llm_key_each(st, NULL, walk, &w, err, sizeof(err)), LLM_OK, "stopped");
     is_int(w.n, 3, "where it was told to");
 }
 
@@ -466,11 +466,11 @@ test_corrupt(void)
     const char  *why;
 
     create_for(&k, key, "torn");
-    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_secret_tag(secret, 1, key, LLM_KEY_LEN, tag);
     n = llm_record_pack(good, &k);
 
     memset(&w, 0, sizeof(w));
-    llm_key_each(st, walk, &w, err, sizeof(err));
+    llm_key_each(st, NULL, walk, &w, err, sizeof(err));
     total = w.n;
 
     /* each bit, each length: without the store, it is faster */
@@ -520,7 +520,7 @@ test_corrupt(void)
     rc = llm_key_revoke(st, k.id, &found, err, sizeof(err));
     named += rc == LLM_INVALID && strstr(err, k.id) && strstr(err, "torn");
     memset(&w, 0, sizeof(w));
-    rc = llm_key_each(st, walk, &w, err, sizeof(err));
+    rc = llm_key_each(st, NULL, walk, &w, err, sizeof(err));
     named += rc == LLM_INVALID && strstr(err, k.id) && strstr(err, "torn");
     is_int(named, 4, "look-up, get, revoke and each name the key");
     is_int(w.n, total - 1, "each gives all others");
@@ -568,7 +568,7 @@ test_corrupt(void)
 
     put(st->ids, "\xff\xfe", 2, tag, LLM_TAG_LEN);
     memset(&w, 0, sizeof(w));
-    rc = llm_key_each(st, walk, &w, err, sizeof(err));
+    rc = llm_key_each(st, NULL, walk, &w, err, sizeof(err));
     is_int(rc, LLM_INVALID, "a malformed id does not stop the walk");
     is_int(w.n, total - 1, "all others are there");
 }
@@ -596,7 +596,7 @@ test_stolen(void)
                             EVP_sha512() };
 
     is_int(create_for(&k, key, "stolen-store-client"), LLM_OK, "a key");
-    llm_store_mac(st, secret, key, LLM_KEY_LEN, tag, err, sizeof(err));
+    llm_secret_tag(secret, 1, key, LLM_KEY_LEN, tag);
 
     snprintf(file, sizeof(file), "%s/data.mdb", path);
     fd = open(file, O_RDONLY);

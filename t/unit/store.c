@@ -176,13 +176,13 @@ test_damage(void)
     llm_store_write(st, &txn, 0, E);
     k.mv_data = "schema";
     k.mv_size = 6;
-    v.mv_data = "\x02\0\0\0";
+    v.mv_data = "\x03\0\0\0";
     v.mv_size = 4;
     mdb_put(txn, st->meta, &k, &v, 0);
     llm_store_commit(st, txn, E);
     llm_store_close(st);
     is_int(llm_store_open(&st, bad, 0, E), LLM_INVALID, "a later schema");
-    ok(strstr(err, "schema 2") != NULL, "the message: %s", err);
+    ok(strstr(err, "schema 3") != NULL, "the message: %s", err);
 
     /* links and modes */
 
@@ -230,7 +230,7 @@ walk_bad(void *data)
 
     if (llm_store_open(&st, data, 0, E) == LLM_OK) {
         n = 0;
-        (void) llm_key_each(st, count_all, &n, E);
+        (void) llm_key_each(st, NULL, count_all, &n, E);
         (void) create(st, &k, key);
         (void) llm_key_revoke(st, k.id, &k, E);
         llm_store_close(st);

@@ -188,14 +188,14 @@ test_killed(void)
     before = after = stale = 0;
 
     is_int(llm_store_open(&st, path, 0, E), LLM_OK, "opened");
-    llm_key_each(st, count_all, &before, E);
+    llm_key_each(st, NULL, count_all, &before, E);
     llm_store_close(st);
 
     is_int(child(half_writer, NULL), -1, "a writer is killed before commit");
     is_int(child(stale_reader, NULL), -1, "and a reader while it reads");
 
     is_int(llm_store_open(&st, path, 0, E), LLM_OK, "the store opens");
-    llm_key_each(st, count_all, &after, E);
+    llm_key_each(st, NULL, count_all, &after, E);
     is_int(after, before, "nothing of the uncommitted is there");
     is_int(create(st, &k, key), LLM_OK, "a write works");
     is_int(child(stale_reader, NULL), -1, "one more reader is killed");
@@ -301,7 +301,7 @@ test_kill_loop(void)
             lost++;
         }
 
-        lost += llm_key_each(st, count_all, &acked, E) != LLM_OK;
+        lost += llm_key_each(st, NULL, count_all, &acked, E) != LLM_OK;
         llm_store_close(st);
     }
 
