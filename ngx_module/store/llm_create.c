@@ -2,8 +2,8 @@
 /*
  * Copyright (C) nginx-llm contributors
  *
- * Creates a store: the directory and, in it, a whole data.mdb or none.  Run
- * by llmctl, once in a store's life.
+ * Creates a store: the directory and, in it, a whole data.mdb or none; so do
+ * backup and restore.  Run by llmctl, once in a store's life.
  */
 
 
@@ -25,17 +25,12 @@
 #include "llm_store_int.h"
 
 
-#define LLM_STORE_NEW  "new.mdb"
-
-
-static int llm_store_dir(const char *path, int *fd, int *made, char *err,
-    size_t errlen);
 static int llm_store_dir_empty(int fd, const char *path, char *err,
     size_t errlen);
 static int llm_store_make(llm_store_t *st, size_t size, char *err,
     size_t errlen);
-static int llm_store_publish(const char *path, int fd, char *err,
-    size_t errlen);
+static int llm_store_rename(const char *path, const llm_dir_t *dir,
+    const char *from, const char *to, char *err, size_t errlen);
 
 
 /*
@@ -47,8 +42,9 @@ static int llm_store_publish(const char *path, int fd, char *err,
 int
 llm_store_create(const char *path, size_t size, char *err, size_t errlen)
 {
-    int           fd, made, rc;
-    llm_store_t   st;
+    int          rc;
+    llm_dir_t    dir;
+    llm_store_t  st;
 
     memset(&st, 0, sizeof(llm_store_t));
 
@@ -62,9 +58,7 @@ llm_store_create(const char *path, size_t size, char *err, size_t errlen)
                        path, size, (SIZE_MAX / 4) >> 30);
     }
 
-    fd = -1;
-
-    rc = llm_store_dir(path, &fd, &made, err, errlen);
+    rc = llm_dir_open(&dir, path, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
@@ -79,32 +73,20 @@ llm_store_create(const char *path, size_t size, char *err, size_t errlen)
 
     llm_store_free(&st);
 
-    if (rc == LLM_OK) {
-        rc = llm_store_publish(path, fd, err, errlen);
-    }
-
-    if (rc != LLM_OK) {
-        (void) unlinkat(fd, LLM_STORE_NEW, 0);
-
-        if (made) {
-            (void) rmdir(path);
-        }
-    }
-
-    (void) close(fd);
-
-    return rc;
+    return llm_dir_close(&dir, path, rc, err, errlen);
 }
 
 
-/* the directory, made or found empty, locked; fd is the lock */
+/* the directory, made or found empty, locked by its descriptor */
 
-static int
-llm_store_dir(const char *path, int *fd, int *made, char *err, size_t errlen)
+int
+llm_dir_open(llm_dir_t *dir, const char *path, char *err, size_t errlen)
 {
-    int  rc;
+    int  i, rc;
 
-    *made = 1;
+    static const char  *const left[] = { LLM_STORE_NEW, LLM_CALLS_NEW };
+
+    dir->made = 1;
 
     if (mkdir(path, 0700) == -1) {
         if (errno != EEXIST) {
@@ -112,41 +94,95 @@ llm_store_dir(const char *path, int *fd, int *made, char *err, size_t errlen)
                            strerror(errno));
         }
 
-        *made = 0;
+        dir->made = 0;
     }
 
-    *fd = open(path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    dir->fd = open(path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
 
-    if (*fd == -1) {
+    if (dir->fd == -1) {
         return llm_err(err, errlen, LLM_ERROR, "%s: open: %s", path,
                        strerror(errno));
     }
 
-    if (flock(*fd, LOCK_EX|LOCK_NB) == -1) {
+    if (flock(dir->fd, LOCK_EX|LOCK_NB) == -1) {
         rc = llm_err(err, errlen, LLM_AGAIN,
                      "%s: store: another process is creating it", path);
-        (void) close(*fd);
+        (void) close(dir->fd);
 
         return rc;
     }
 
-    rc = llm_store_dir_empty(*fd, path, err, errlen);
+    rc = llm_store_dir_empty(dir->fd, path, err, errlen);
 
-    if (rc == LLM_OK && fchmod(*fd, 0700) == -1) {
+    if (rc == LLM_OK && fchmod(dir->fd, 0700) == -1) {
         rc = llm_err(err, errlen, LLM_ERROR, "%s: chmod: %s", path,
                      strerror(errno));
     }
 
-    if (rc == LLM_OK && unlinkat(*fd, LLM_STORE_NEW, 0) == -1
-        && errno != ENOENT)
-    {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s/%s: unlink: %s", path,
-                     LLM_STORE_NEW, strerror(errno));
+    for (i = 0; rc == LLM_OK && i < 2; i++) {
+        if (unlinkat(dir->fd, left[i], 0) == -1 && errno != ENOENT) {
+            rc = llm_err(err, errlen, LLM_ERROR, "%s/%s: unlink: %s", path,
+                         left[i], strerror(errno));
+        }
     }
 
     if (rc != LLM_OK) {
-        (void) close(*fd);
+        (void) close(dir->fd);
     }
+
+    return rc;
+}
+
+
+/* data.mdb last: with it the directory is a store */
+
+int
+llm_dir_close(llm_dir_t *dir, const char *path, int rc, char *err,
+    size_t errlen)
+{
+    int  calls, parent;
+
+    calls = 0;
+
+    if (rc == LLM_OK && faccessat(dir->fd, LLM_CALLS_NEW, F_OK, 0) == 0) {
+        rc = llm_store_rename(path, dir, LLM_CALLS_NEW, "calls.mdb", err,
+                              errlen);
+        calls = (rc == LLM_OK);
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_store_rename(path, dir, LLM_STORE_NEW, "data.mdb", err,
+                              errlen);
+
+        if (rc == LLM_OK && fsync(dir->fd) == -1) {
+            rc = llm_err(err, errlen, LLM_ERROR, "%s: sync: %s", path,
+                         strerror(errno));
+            (void) unlinkat(dir->fd, "data.mdb", 0);
+        }
+    }
+
+    if (rc == LLM_OK) {
+        parent = openat(dir->fd, "..", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+        if (parent != -1) {
+            (void) fsync(parent);
+            (void) close(parent);
+        }
+
+    } else {
+        if (calls) {
+            (void) unlinkat(dir->fd, "calls.mdb", 0);
+        }
+
+        (void) unlinkat(dir->fd, LLM_STORE_NEW, 0);
+        (void) unlinkat(dir->fd, LLM_CALLS_NEW, 0);
+
+        if (dir->made) {
+            (void) rmdir(path);
+        }
+    }
+
+    (void) close(dir->fd);
 
     return rc;
 }
@@ -188,7 +224,8 @@ llm_store_dir_empty(int fd, const char *path, char *err, size_t errlen)
 
         if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0
             && strcmp(de->d_name, "lock.mdb") != 0
-            && strcmp(de->d_name, LLM_STORE_NEW) != 0)
+            && strcmp(de->d_name, LLM_STORE_NEW) != 0
+            && strcmp(de->d_name, LLM_CALLS_NEW) != 0)
         {
             rc = llm_err(err, errlen, LLM_INVALID,
                          "%s: store: the directory is not empty "
@@ -284,41 +321,28 @@ failed:
 }
 
 
-/* fd: of the directory, which is root's or the later owner's */
+/* the directory is root's or the later owner's */
 
 static int
-llm_store_publish(const char *path, int fd, char *err, size_t errlen)
+llm_store_rename(const char *path, const llm_dir_t *dir, const char *from,
+    const char *to, char *err, size_t errlen)
 {
-    int          parent;
     struct stat  sb;
 
     if (geteuid() == 0) {
-        if (fstat(fd, &sb) == -1
-            || fchownat(fd, LLM_STORE_NEW, sb.st_uid, sb.st_gid,
+        if (fstat(dir->fd, &sb) == -1
+            || fchownat(dir->fd, from, sb.st_uid, sb.st_gid,
                         AT_SYMLINK_NOFOLLOW)
                == -1)
         {
             return llm_err(err, errlen, LLM_ERROR, "%s/%s: chown: %s", path,
-                           LLM_STORE_NEW, strerror(errno));
+                           from, strerror(errno));
         }
     }
 
-    if (renameat(fd, LLM_STORE_NEW, fd, "data.mdb") == -1) {
-        return llm_err(err, errlen, LLM_ERROR, "%s/data.mdb: rename: %s",
-                       path, strerror(errno));
-    }
-
-    if (fsync(fd) == -1) {
-        (void) unlinkat(fd, "data.mdb", 0);
-        return llm_err(err, errlen, LLM_ERROR, "%s: sync: %s", path,
+    if (renameat(dir->fd, from, dir->fd, to) == -1) {
+        return llm_err(err, errlen, LLM_ERROR, "%s/%s: rename: %s", path, to,
                        strerror(errno));
-    }
-
-    parent = openat(fd, "..", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-    if (parent != -1) {
-        (void) fsync(parent);
-        (void) close(parent);
     }
 
     return LLM_OK;

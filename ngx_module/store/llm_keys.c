@@ -35,7 +35,6 @@
 
 #define LLM_KEY_TEXT        67      /* characters before the checksum */
 #define LLM_KEY_SALT        16
-#define LLM_KEY_TRIES       3
 
 
 /* where a walk is: an entry of "ids", as it stands there */

@@ -32,7 +32,6 @@
 
 
 #define LLM_STORE_READERS  1024
-#define LLM_STORE_TRIES    100
 #define LLM_STORE_CHUNK    ((size_t) 1 << 20)   /* the file grows by it */
 
 

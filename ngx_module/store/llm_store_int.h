@@ -25,7 +25,8 @@
  *     llm_verify.c      versions of the secret
  *     llm_record.c      a key's record
  *     llm_keys.c        text, create, look-up
- *     llm_key_change.c  update, rotate, revoke, replace
+ *     llm_key_change.c  update, revoke, replace
+ *     llm_key_rotate.c  rotate
  *     llm_key_detail.c  a key as text, for the log
  *     llm_scope.c       address ranges, models, states
  *     llm_meta.c        maximum age, parameters
@@ -58,6 +59,7 @@
 #define LLM_STORE_RESERVE  64
 
 #define LLM_STORE_DBS      16
+#define LLM_STORE_TRIES    100      /* against one who writes all the time */
 
 #define LLM_RECORD_HEAD    128
 #define LLM_RECORD_MAX     (LLM_RECORD_HEAD + LLM_CLIENT_MAX                  \
@@ -106,6 +108,22 @@ struct llm_store_s {
     char              actor[LLM_ACTOR_MAX + 1];
 };
 
+
+/* a directory that becomes a store, whole or not at all */
+typedef struct {
+    int  fd;                    /* locked */
+    int  made;                  /* it was not there */
+} llm_dir_t;
+
+#define LLM_STORE_NEW  "new.mdb"
+#define LLM_CALLS_NEW  "new-calls.mdb"
+
+/* makes it, or takes one that is empty but for what a killed one left.  close:
+ * the new files, synced by the caller, get their names; unless rc is an error,
+ * which undoes all */
+int llm_dir_open(llm_dir_t *dir, const char *path, char *err, size_t errlen);
+int llm_dir_close(llm_dir_t *dir, const char *path, int rc, char *err,
+    size_t errlen);
 
 /* a read transaction, fresh; end it before the next one begins */
 int llm_store_read(llm_store_t *st, MDB_txn **txn, char *err, size_t errlen);
@@ -194,6 +212,38 @@ int llm_key_unpack(llm_store_t *st, const MDB_val *v, const char *id,
     llm_key_t *k, char *err, size_t errlen);
 int llm_key_error(llm_store_t *st, const char *id, const char *why, char *err,
     size_t errlen);
+
+/* a key's records, the current one first */
+typedef struct {
+    size_t     n;
+    llm_key_t  k[LLM_KEY_SECRETS];
+} llm_key_set_t;
+
+/*
+ * All records of id.  damaged: one that can't be read, and so admits nobody,
+ * is left out as long as there is another one.  read: in a transaction of its
+ * own, and LLM_INVALID when it is revoked.  store: records that are there.
+ */
+int llm_set_load(llm_store_t *st, MDB_txn *txn, const char *id, int damaged,
+    llm_key_set_t *s, char *err, size_t errlen);
+int llm_set_read(llm_store_t *st, const char *id, int damaged,
+    llm_key_set_t *s, char *err, size_t errlen);
+int llm_set_store(llm_store_t *st, MDB_txn *txn, const llm_key_set_t *s,
+    char *err, size_t errlen);
+
+/* the same record and tag */
+int llm_key_same(const llm_key_t *a, const llm_key_t *b);
+
+/* next->expires: as long after its issue as old's, at most the maximum age */
+int llm_key_lifetime(llm_store_t *st, MDB_txn *txn, const llm_key_t *old,
+    llm_key_t *next, char *err, size_t errlen);
+
+/* commits when rc is LLM_OK, else aborts and returns it */
+int llm_key_end_write(llm_store_t *st, MDB_txn *txn, int rc, char *err,
+    size_t errlen);
+
+/* times that a change is tried when another one came between */
+#define LLM_KEY_TRIES  3
 
 /* k's members in set, for the log: "role=user expires=..." */
 #define LLM_SET_ALL  0x7ff
