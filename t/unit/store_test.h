@@ -36,7 +36,7 @@
 
 
 static char          dir[64], path[256], err[LLM_ERRLEN];
-static llm_secret_t *secret;
+static llm_secret_t *secret __attribute__((unused));
 
 
 /* in memory where that can be: thousands of commits, each with its sync */
