@@ -11,7 +11,9 @@
 #define _GNU_SOURCE
 #endif
 
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "store_test.h"
 
@@ -209,13 +211,52 @@ test_killed(void)
 }
 
 
-/* creates and revokes; tells each id once it is acknowledged */
+/*
+ * What a writer does, in memory that the test sees: begun before a write, done
+ * after it was acknowledged.
+ */
+
+typedef enum {
+    NOTHING = 0,
+    CREATED,
+    ROTATED,
+    UPDATED,
+    REVOKED
+} step_e;
+
+
+typedef struct {
+    step_e        begun;
+    step_e        done;
+    int           die;          /* between commit and answer */
+    unsigned      writes;
+    llm_key_t     k;
+    char          key[LLM_KEY_LEN + 1];
+    char          next[LLM_KEY_LEN + 1];
+} journal_t;
+
+
+static void
+begin(journal_t *j, step_e step)
+{
+    __atomic_store_n(&j->begun, step, __ATOMIC_SEQ_CST);
+}
+
+
+static void
+acknowledge(journal_t *j, step_e step)
+{
+    __atomic_store_n(&j->done, step, __ATOMIC_SEQ_CST);
+    (void) __atomic_add_fetch(&j->writes, 1, __ATOMIC_SEQ_CST);
+}
+
 
 static int
 busy_writer(void *data)
 {
-    int           fd = *(int *) data;
-    char          key[LLM_KEY_LEN + 1];
+    int           again;
+    char          next[LLM_KEY_LEN + 1];
+    journal_t    *j = data;
     llm_key_t     k;
     llm_store_t  *st;
 
@@ -224,89 +265,181 @@ busy_writer(void *data)
     }
 
     for ( ;; ) {
-        if (create(st, &k, key) != LLM_OK
-            || write(fd, k.id, LLM_KEY_ID_LEN) != LLM_KEY_ID_LEN
-            || llm_key_revoke(st, k.id, &k, E) != LLM_OK
-            || write(fd, "revoked                     ", LLM_KEY_ID_LEN)
-               != LLM_KEY_ID_LEN)
-        {
+        begin(j, NOTHING);
+        acknowledge(j, NOTHING);
+
+        if (create(st, &j->k, j->key) != LLM_OK) {
             return 1;
         }
+
+        begin(j, CREATED);
+        acknowledge(j, CREATED);
+
+        begin(j, ROTATED);
+
+        if (llm_key_rotate(st, secret, j->k.id, 3600, 0, "job", &k, next,
+                           &again, E) != LLM_OK)
+        {
+            return 2;
+        }
+
+        if (j->die) {
+            raise(SIGKILL);                 /* committed, not answered */
+        }
+
+        memcpy(j->next, next, sizeof(next));
+        acknowledge(j, ROTATED);
+
+        begin(j, UPDATED);
+        k.limits.rpm = 77;
+
+        if (llm_key_update(st, j->k.id, LLM_SET_RPM, &k, &k, E) != LLM_OK) {
+            return 3;
+        }
+
+        acknowledge(j, UPDATED);
+
+        begin(j, REVOKED);
+
+        if (llm_key_revoke(st, j->k.id, &k, E) != LLM_OK) {
+            return 4;
+        }
+
+        acknowledge(j, REVOKED);
     }
+}
+
+
+static int
+good(llm_store_t *st, const char *key, uint32_t rpm)
+{
+    llm_key_t  k;
+
+    return llm_key_lookup(st, secret, key, LLM_KEY_LEN, &k, E) == LLM_OK
+           && llm_key_state(&k, time(NULL), LLM_KEY_MAX_AGE) == LLM_KEY_GOOD
+           && k.limits.rpm == rpm;
+}
+
+
+/* what is wrong with the store, given what was acknowledged */
+
+static int
+check_journal(llm_store_t *st, const journal_t *j, int *replayed)
+{
+    int        again, wrong;
+    char       next[LLM_KEY_LEN + 1];
+    llm_key_t  k;
+
+    if (j->done == NOTHING) {
+        return 0;
+    }
+
+    if (j->done == REVOKED) {
+        return good(st, j->key, 77) || good(st, j->next, 77)
+               || llm_key_get(st, j->k.id, &k, E) != LLM_OK
+               || k.revoked == 0;
+    }
+
+    if (j->begun == REVOKED) {
+
+        /* both secrets, or none */
+
+        return good(st, j->key, 77) != good(st, j->next, 77);
+    }
+
+    if (j->done == UPDATED) {
+        return !good(st, j->key, 77) || !good(st, j->next, 77);
+    }
+
+    if (j->begun == UPDATED) {
+        return good(st, j->key, 0) ? !good(st, j->next, 0)
+                                   : !good(st, j->key, 77)
+                                     || !good(st, j->next, 77);
+    }
+
+    if (j->done == ROTATED) {
+        return !good(st, j->key, 0) || !good(st, j->next, 0);
+    }
+
+    /* no answer: the old one is good, and who asks again gets the new one */
+
+    wrong = !good(st, j->key, 0);
+
+    wrong += llm_key_rotate(st, secret, j->k.id, 3600, 0, "job", &k, next,
+                            &again, E) != LLM_OK;
+    *replayed += again;
+    wrong += !good(st, j->key, 0) || !good(st, next, 0);
+
+    return wrong;
 }
 
 
 static void
 test_kill_loop(void)
 {
-    int           acked, fd[2], lost, opened, round;
-    char          id[LLM_KEY_ID_LEN + 1], line[LLM_KEY_ID_LEN + 1];
+    int           n, opened, replayed, round, stale, wrong;
     pid_t         pid;
-    llm_key_t     k;
+    unsigned      total, want;
+    journal_t    *j;
     llm_store_t  *st;
 
-    acked = lost = opened = 0;
-    memset(id, 0, sizeof(id));
-    memset(line, 0, sizeof(line));
+    n = opened = replayed = stale = wrong = 0;
+    total = 0;
 
-    for (round = 0; round < 20; round++) {
+    j = mmap(NULL, sizeof(journal_t), PROT_READ|PROT_WRITE,
+             MAP_SHARED|MAP_ANONYMOUS, -1, 0);
 
-        if (pipe(fd) == -1) {
-            break;
-        }
+    if (j == MAP_FAILED) {
+        printf("Bail out! no memory\n");
+        exit(1);
+    }
+
+    for (round = 0; round < 60; round++) {
+
+        memset(j, 0, sizeof(journal_t));
+        j->die = round % 4 == 3;
 
         fflush(stdout);
         pid = fork();
 
         if (pid == 0) {
-            _exit(busy_writer(&fd[1]));
+            _exit(busy_writer(j));
         }
-
-        close(fd[1]);
 
         /* wherever it is after so many answers */
 
-        for (int n = 0; n < round % 7 + 1; n++) {
-            (void) !read(fd[0], line, LLM_KEY_ID_LEN);
+        want = 2 + (unsigned) round % 13;
 
-            if (line[0] == 'k') {
-                memcpy(id, line, sizeof(id));
-            }
+        while (__atomic_load_n(&j->writes, __ATOMIC_SEQ_CST) < want
+               && waitpid(pid, NULL, WNOHANG) == 0)
+        {
+            /* a few microseconds count */
         }
 
-        usleep((useconds_t) (round * 37));
+        usleep((useconds_t) (round * 7 % 120));
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
-
-        /* what it said before it died counts too */
-
-        while (read(fd[0], line, LLM_KEY_ID_LEN) == LLM_KEY_ID_LEN) {
-            if (line[0] == 'k') {
-                memcpy(id, line, sizeof(id));
-            }
-        }
-
-        close(fd[0]);
+        total += j->writes;
 
         if (llm_store_open(&st, path, 0, E) != LLM_OK) {
             continue;
         }
 
         opened++;
-        acked++;
-
-        if (llm_key_get(st, id, &k, E) != LLM_OK
-            || (line[0] == 'r' && k.revoked == 0))
-        {
-            lost++;
-        }
-
-        lost += llm_key_each(st, NULL, count_all, &acked, E) != LLM_OK;
+        wrong += check_journal(st, j, &replayed) != 0;
+        wrong += llm_key_each(st, NULL, count_all, &n, E) != LLM_OK;
+        wrong += llm_store_check(st, E) != LLM_OK;
+        mdb_reader_list(st->env, reader_line, &stale);
         llm_store_close(st);
     }
 
-    is_int(opened, 20, "a writer is killed 20 times: the store opens");
-    is_int(lost, 0, "each acknowledged write is there");
+    is_int(opened, 60, "a writer is killed 60 times: the store opens");
+    is_int(wrong, 0, "each acknowledged write is there");
+    is_int(stale, 0, "no reader of the dead is");
+    ok(total > 300, "%u writes", total);
+    ok(replayed >= 15, "%d rotations gave their key once more", replayed);
+
+    (void) munmap(j, sizeof(journal_t));
 }
 
 
@@ -341,14 +474,76 @@ small_map(void *data)
 }
 
 
+typedef struct {
+    llm_store_t  *st;
+    const char   *keep;         /* the id of one that stays */
+    int           n;
+    int           failed;
+} revoke_all_t;
+
+
+static int
+revoke_one(void *data, const llm_key_t *k)
+{
+    llm_key_t      found;
+    revoke_all_t  *r = data;
+
+    if (k->revoked == 0 && strcmp(k->id, r->keep) != 0) {
+        r->n++;
+        r->failed += llm_key_revoke(r->st, k->id, &found, E) != LLM_OK;
+    }
+
+    return r->n == 300;
+}
+
+
+/* what a store without room refuses, and what not */
+
+static void
+full_map(llm_store_t *st, const llm_key_t *keep, const llm_key_t *other,
+    const char *key)
+{
+    int           again;
+    char          next[LLM_KEY_LEN + 1];
+    llm_key_t     f, k;
+    revoke_all_t  r;
+
+    f = *other;
+    f.limits.rpm = 5;
+    is_int(llm_key_update(st, other->id, LLM_SET_RPM, &f, &k, E), LLM_ERROR,
+           "no update");
+    ok(strstr(err, "full") != NULL, "the message: %s", err);
+    is_int(llm_key_rotate(st, secret, keep->id, 60, 0, NULL, &k, next,
+                          &again, E), LLM_ERROR, "no rotation");
+    ok(strstr(err, "full") != NULL && next[0] == '\0', "the message: %s",
+       err);
+    is_int(llm_params_put(st, "demo", "{}", E), LLM_ERROR, "no parameters");
+    is_int(llm_store_note(st, "x", "y", "z", E), LLM_ERROR, "no note");
+
+    is_int(llm_key_replace(st, secret, other->id, &k, &f, next, E),
+           LLM_AGAIN, "a leaked key");
+    ok(k.revoked != 0 && f.id[0] == '\0' && next[0] == '\0'
+       && strstr(err, "full") != NULL, "is revoked: %s", err);
+    is_int(llm_key_lookup(st, secret, key, LLM_KEY_LEN, &k, E), LLM_OK,
+           "a look-up");
+    ok(k.revoked != 0, "tells");
+
+    memset(&r, 0, sizeof(r));
+    r.st = st;
+    r.keep = keep->id;
+    is_int(llm_key_each(st, NULL, revoke_one, &r, E), LLM_OK, "300 more");
+    ok(r.n == 300 && r.failed == 0, "revoked: %d, not: %d", r.n, r.failed);
+}
+
+
 static void
 test_map_full(void)
 {
     int           i, n, rc, status;
-    char          key[LLM_KEY_LEN + 1];
+    char          key[LLM_KEY_LEN + 1], okey[LLM_KEY_LEN + 1];
     pid_t         pid;
     pair_t        p;
-    llm_key_t     k;
+    llm_key_t     k, other;
     llm_store_t  *st;
     struct stat   sb;
 
@@ -359,6 +554,13 @@ test_map_full(void)
     is_int(llm_store_create(path, 1 << 20, E), LLM_OK, "1m");
     is_int(llm_store_open(&st, path, 0, E), LLM_OK, "opened");
     is_int(create(st, &p.k, p.key), LLM_OK, "a first key");
+    is_int(create(st, &other, okey), LLM_OK, "a second");
+
+    /* with as many secrets as can be */
+
+    for (i = 1; i < LLM_KEY_SECRETS; i++) {
+        llm_key_rotate(st, secret, other.id, 3600, 0, NULL, &k, key, &rc, E);
+    }
 
     for (n = 1; n < 20000; n++) {
         rc = create(st, &k, key);
@@ -377,6 +579,8 @@ test_map_full(void)
        "the file is in its size");
     is_int(llm_key_lookup(st, secret, p.key, LLM_KEY_LEN, &k, E), LLM_OK,
            "look-ups work");
+
+    full_map(st, &p.k, &other, okey);
 
     /* a reader that stays keeps the freed pages: the reserve is for that */
 
