@@ -581,33 +581,19 @@ holds(const uint8_t *p, size_t len, const void *needle, size_t n)
 }
 
 
+/* of a key, in the store */
+
 static void
-test_stolen(void)
+traces(const uint8_t *p, size_t len, const char *key)
 {
-    int           fd, hits;
-    char          key[LLM_KEY_LEN + 1], hex[17], file[300];
-    size_t        i, len;
-    uint8_t      *p, bin[32], hash[EVP_MAX_MD_SIZE], tag[LLM_TAG_LEN];
-    llm_key_t     k;
-    struct stat   sb;
+    int           hits;
+    char          hex[17];
+    size_t        i;
+    uint8_t       bin[32], hash[EVP_MAX_MD_SIZE];
     unsigned int  n;
 
     const EVP_MD  *md[] = { EVP_sha256(), EVP_sha1(), EVP_md5(),
                             EVP_sha512() };
-
-    is_int(create_for(&k, key, "stolen-store-client"), LLM_OK, "a key");
-    llm_secret_tag(secret, 1, key, LLM_KEY_LEN, tag);
-
-    snprintf(file, sizeof(file), "%s/data.mdb", path);
-    fd = open(file, O_RDONLY);
-    fstat(fd, &sb);
-    len = (size_t) sb.st_size;
-    p = malloc(len);
-    ok(read(fd, p, len) == (ssize_t) len, "the store is read");
-    close(fd);
-
-    ok(holds(p, len, "stolen-store-client", 19), "it holds the client");
-    ok(holds(p, len, tag, sizeof(tag)), "it holds the tag");
 
     hits = 0;
 
@@ -615,18 +601,15 @@ test_stolen(void)
         hits += holds(p, len, key + i, 8);
     }
 
-    is_int(hits, 0, "but no 8 characters of the key");
+    is_int(hits, 0, "no 8 characters of the key");
 
     unhex(bin, key + 3, 32);
-    hits = 0;
 
     for (i = 0; i + 6 <= 32; i++) {
         hits += holds(p, len, bin + i, 6);
     }
 
     is_int(hits, 0, "no 6 bytes that it stands for");
-
-    hits = 0;
 
     for (i = 0; i < 4; i++) {
         EVP_Digest(key, LLM_KEY_LEN, hash, &n, md[i], NULL);
@@ -643,6 +626,48 @@ test_stolen(void)
     }
 
     is_int(hits, 0, "no unkeyed hash");
+}
+
+
+static void
+test_stolen(void)
+{
+    int           again, fd, i;
+    char          key[4][LLM_KEY_LEN + 1], file[300];
+    size_t        len;
+    uint8_t      *p, hash[EVP_MAX_MD_SIZE];
+    llm_key_t     k[4], next;
+    struct stat   sb;
+    unsigned int  n;
+
+    static const char  *const idem[] = { NULL, "name-of-a-rotation", NULL };
+
+    is_int(create_for(&k[0], key[0], "stolen-store-client"), LLM_OK, "a key");
+
+    for (i = 1; i < 3; i++) {
+        is_int(llm_key_rotate(st, secret, k[0].id, 60, 0, idem[i], &k[i],
+                              key[i], &again, err, sizeof(err)),
+               LLM_OK, "rotated");
+    }
+
+    is_int(llm_key_replace(st, secret, k[0].id, &next, &k[3], key[3], err,
+                           sizeof(err)), LLM_OK, "replaced");
+
+    snprintf(file, sizeof(file), "%s/data.mdb", path);
+    fd = open(file, O_RDONLY);
+    fstat(fd, &sb);
+    len = (size_t) sb.st_size;
+    p = malloc(len);
+    ok(read(fd, p, len) == (ssize_t) len, "the store is read");
+    close(fd);
+
+    ok(holds(p, len, "stolen-store-client", 19), "it holds the client");
+    ok(!holds(p, len, "name-of-a-rotation", 18), "no name of a rotation");
+
+    for (i = 0; i < 4; i++) {
+        ok(holds(p, len, k[i].tag, LLM_TAG_LEN), "it holds the tag");
+        traces(p, len, key[i]);
+    }
 
     HMAC(EVP_sha256(), raw, 39, (const uint8_t *) LLM_LABEL_VERIFY,
          sizeof(LLM_LABEL_VERIFY) - 1, hash, &n);

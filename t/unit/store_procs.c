@@ -260,6 +260,8 @@ busy_writer(void *data)
     llm_key_t     k;
     llm_store_t  *st;
 
+    alarm(20);
+
     if (llm_store_open(&st, path, 0, E) != LLM_OK) {
         return 1;
     }
@@ -374,6 +376,20 @@ check_journal(llm_store_t *st, const journal_t *j, int *replayed)
 }
 
 
+/* not waited for: its number is not another's yet */
+
+static int
+running(pid_t pid)
+{
+    siginfo_t  info;
+
+    memset(&info, 0, sizeof(info));
+
+    return waitid(P_PID, (id_t) pid, &info, WEXITED|WNOHANG|WNOWAIT) == 0
+           && info.si_pid == 0;
+}
+
+
 static void
 test_kill_loop(void)
 {
@@ -410,14 +426,18 @@ test_kill_loop(void)
 
         want = 2 + (unsigned) round % 13;
 
-        while (__atomic_load_n(&j->writes, __ATOMIC_SEQ_CST) < want
-               && waitpid(pid, NULL, WNOHANG) == 0)
+        while (!j->die
+               && __atomic_load_n(&j->writes, __ATOMIC_SEQ_CST) < want
+               && running(pid))
         {
             /* a few microseconds count */
         }
 
-        usleep((useconds_t) (round * 7 % 120));
-        kill(pid, SIGKILL);
+        if (!j->die) {
+            usleep((useconds_t) (round * 7 % 120));
+            kill(pid, SIGKILL);
+        }
+
         waitpid(pid, NULL, 0);
         total += j->writes;
 
