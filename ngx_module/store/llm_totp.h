@@ -65,8 +65,8 @@ uint32_t llm_totp(const char *hash, const void *secret, size_t len,
 /*
  * A new secret for id, pending until confirmed, in place of one that is
  * pending; LLM_EXISTS when it is on.  label: whose it is, for the app, 1 to 64
- * characters.  LLM_INVALID: the label, or the record there is a bad one.  Wipe
- * e.
+ * characters.  LLM_NOTFOUND: no such key; LLM_INVALID: the label, or the record
+ * that is there is a bad one: remove it first.  Wipe e.
  */
 int llm_totp_enrol(llm_store_t *st, const llm_secret_t *secret,
     const char *id, const char *label, llm_totp_enrol_t *e, char *err,
@@ -82,10 +82,11 @@ int llm_totp_confirm(llm_store_t *st, const llm_secret_t *secret,
  * it are ignored, NULL and any other text are a wrong one.  LLM_OK is the only
  * answer that lets in.  LLM_INVALID: wrong, used or too old, or a bad record;
  * LLM_AGAIN: locked, info.locked says until when; LLM_NOTFOUND: not enrolled,
- * or pending.  Commits in each case but the last two (and once with LLM_AGAIN,
- * to shorten a lock that ends in more than a day).  LLM_ERROR: it could not be
- * recorded, or the secret's version that the record needs is not open; a code
- * that was right is still good then.  now: unix seconds.
+ * or pending.  Commits in each case but the last two and with a bad record (and
+ * once with LLM_AGAIN, to shorten a lock that ends in more than a day).
+ * LLM_ERROR: it could not be recorded, or the secret's version that the record
+ * needs is not open; a code that was right is still good then.  now: unix
+ * seconds.
  */
 int llm_totp_check(llm_store_t *st, const llm_secret_t *secret,
     const char *id, const char *code, int64_t now, char *err, size_t errlen);
