@@ -79,7 +79,8 @@ HEADERS    := $(wildcard engine/*.h engine/models/*.h kernels/*.h \
                 ngx_module/*/*.h t/unit/*.h)
 
 UNIT_TOOLS := tokenize_lines
-UNITS      := $(filter-out $(UNIT_TOOLS), \
+UNIT_LIBS  := fake_token
+UNITS      := $(filter-out $(UNIT_TOOLS) $(UNIT_LIBS), \
                 $(patsubst t/unit/%.c,%,$(wildcard t/unit/*.c)))
 BENCH_BIN  := $(patsubst t/bench/%.c,$(B)/bench/%,$(wildcard t/bench/*.c))
 FUZZERS    := $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/fuzz_*.c))
@@ -88,7 +89,9 @@ LIB_OBJ    := $(LIB_SRC:%.c=$(B)/obj/%.o)
 CTL_OBJ    := $(CTL_SRC:%.c=$(B)/obj/%.o)
 UNIT_BIN   := $(UNITS:%=$(B)/unit/%)
 TOOL_BIN   := $(patsubst t/unit/%.c,$(B)/unit-tools/%, \
-                $(wildcard $(UNIT_TOOLS:%=t/unit/%.c)))
+                $(wildcard $(UNIT_TOOLS:%=t/unit/%.c))) \
+              $(patsubst t/unit/%.c,$(B)/unit-tools/%.so, \
+                $(wildcard $(UNIT_LIBS:%=t/unit/%.c)))
 
 MODULE     := $(B)/ngx_http_llm_module.so
 LLMCTL     := $(B)/llmctl
@@ -137,7 +140,8 @@ $(B)/libraries: Makefile
 	    "nginx-llm: no compiler $(CC): apt-get install gcc" >&2; exit 1; }
 	@rc=0; for lib in lmdb.h:LMDB:liblmdb-dev jansson.h:jansson:libjansson-dev \
 	    pcre2.h:PCRE2:libpcre2-dev openssl/evp.h:OpenSSL-3:libssl-dev \
-	    qrencode.h:libqrencode:libqrencode-dev; do \
+	    qrencode.h:libqrencode:libqrencode-dev \
+	    p11-kit-1/p11-kit/pkcs11.h:PKCS-11-header:libp11-kit-dev; do \
 	    header=$${lib%%:*}; name=$${lib#*:}; \
 	    printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' $$header | \
 	        $(CC) -E - >/dev/null 2>&1 || { rc=1; echo "nginx-llm:" \
@@ -178,6 +182,11 @@ $(B)/unit-tools/%: t/unit/%.c $(B)/libllm.a $(B)/flags
 	$(SAY) LD $@
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $(B)/obj/t/unit/$*.d -MT $@ \
 	    -o $@ $< $(B)/libllm.a $(LIBS)
+
+$(B)/unit-tools/%.so: t/unit/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(SAY) LD $@
+	$(Q)$(CC) $(ALL_CFLAGS) -shared -o $@ $< -lcrypto
 
 -include $(LIB_OBJ:.o=.d) $(CTL_OBJ:.o=.d)
 -include $(UNITS:%=$(B)/obj/t/unit/%.d) $(UNIT_TOOLS:%=$(B)/obj/t/unit/%.d)

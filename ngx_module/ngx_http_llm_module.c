@@ -480,7 +480,8 @@ ngx_http_llm_secret_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (value[1].len >= 7 && ngx_strncmp(value[1].data, "pkcs11:", 7) == 0) {
-        return "pkcs11: secrets are not supported by this version";
+        mcf->secret_source = value[1];
+        return NGX_CONF_OK;
     }
 
     path = value[1];

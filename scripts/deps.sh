@@ -12,7 +12,7 @@ group_packages() {
     case $1 in
         build)
             echo libc6-dev make nginx:nginx liblmdb-dev libjansson-dev \
-                 libpcre2-dev libssl-dev libqrencode-dev
+                 libpcre2-dev libssl-dev libqrencode-dev libp11-kit-dev
             case ${CC:-gcc} in
                 clang*) echo "${CC}:${CC}" ;;
                 *)      echo gcc:gcc ;;

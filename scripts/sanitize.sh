@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 make=${MAKE:-make}
-threaded='pool|ring|sched|host|engine|zone|quota|threads'
+threaded='pool|ring|sched|host|engine|zone|quota|threads|signer'
 
 echo "AddressSanitizer, UndefinedBehaviorSanitizer"
 $make B=build/asan SANITIZE=address,undefined all unit
@@ -37,5 +37,6 @@ if [ ${#tests[@]} -eq 0 ]; then
     exit 1
 fi
 
-TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+# its pause of a second at each exit would be the signer's too
+TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0 \
     prove -j"${JOBS:-2}" ${PROVE:-} "${tests[@]}"

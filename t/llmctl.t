@@ -157,8 +157,11 @@ fails(2, qr/--size/, "size $_", 'init', @where, '--size', $_)
     for ('1k', '0', '-1', '1x', '1gg', 'g', '', '99999999999999999999g');
 fails(2, qr/empty/, 'an empty store', 'init', '--store', '', '--secret',
       'file:x');
-fails(1, qr/pkcs11/, 'pkcs11:', 'init', '--store', "$dir/x", '--secret',
-      'pkcs11:token=x');
+fails(1, qr/object=/, 'a token without a key', 'init', '--store', "$dir/x",
+      '--secret', 'pkcs11:token=x');
+fails(2, qr/pin-source=file:PATH$/, "a PIN for all to see ($_->[0])", @$_,
+      '--store', "$dir/x", '--secret', 'pkcs11:object=x?pin-value=314159')
+    for ['init'], ['key', 'create', '--client', 'a', '--role', 'user'];
 fails(1, qr/no such user/, 'an unknown owner', 'init', @where, '--owner',
       'nobody-of-this-name');
 ok(!-e "$dir/lib" && !-e "$dir/etc", 'nothing was made');

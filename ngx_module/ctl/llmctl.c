@@ -41,7 +41,8 @@ static int llmctl_unknown(int argc, char **argv);
 
 #define LLMCTL_WHERE_HELP                                                     \
     "  --store DIR          the key store (" LLMCTL_STORE ")\n"               \
-    "  --secret file:PATH   the secret (" LLMCTL_SECRET ")\n"
+    "  --secret file:PATH   the secret (" LLMCTL_SECRET "), or the\n"       \
+    "                       PKCS#11 URI of a token's key (pkcs11:...)\n"
 
 #define LLMCTL_CODES_HELP                                                     \
     "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, "            \
@@ -425,6 +426,19 @@ llmctl_exit(int rc)
     default:
         return LLMCTL_FAILED;
     }
+}
+
+
+int
+llmctl_source(const char *cmd, const char *source)
+{
+    if (strcasestr(source, "pin-value=") != NULL) {
+        return llmctl_error(LLMCTL_USAGE, "%s: --secret: no pin-value here, "
+                            "others see the argument list: use "
+                            "pin-source=file:PATH", cmd);
+    }
+
+    return LLMCTL_OK;
 }
 
 

@@ -70,6 +70,10 @@ int llmctl_exit(int rc);
 int llmctl_options(int argc, char **argv, const llmctl_opt_t *opts,
     const char **args, size_t max);
 
+/* LLMCTL_USAGE after a message when a secret's source is not for the argument
+ * list, which others see: it has a PIN */
+int llmctl_source(const char *cmd, const char *source);
+
 /* flushes stdout; LLMCTL_FAILED after a message when it did not get all */
 int llmctl_flush(void);
 

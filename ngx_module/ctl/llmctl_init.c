@@ -27,8 +27,8 @@
 
 typedef struct {
     const char  *store;
-    const char  *source;        /* of the secret: "file:..." */
-    const char  *secret;        /* its path */
+    const char  *source;        /* of the secret: "file:...", "pkcs11:..." */
+    const char  *secret;        /* its path, NULL: it is in a token */
     uint64_t     size;
     int          chown;
     uid_t        uid;
@@ -81,15 +81,17 @@ llmctl_init(int argc, char **argv)
                             "init: --size must be between 1m and 16t");
     }
 
-    if (strncmp(in.source, "pkcs11:", 7) == 0) {
-        return llmctl_error(LLMCTL_FAILED,
-                            "init: pkcs11: secrets are not supported");
+    rc = llmctl_source("init", in.source);
+    if (rc != LLMCTL_OK) {
+        return rc;
     }
 
-    in.secret = strncmp(in.source, "file:", 5) == 0 ? in.source + 5
-                                                    : in.source;
+    if (strncmp(in.source, "pkcs11:", 7) != 0) {
+        in.secret = strncmp(in.source, "file:", 5) == 0 ? in.source + 5
+                                                        : in.source;
+    }
 
-    if (*in.secret == '\0' || *in.store == '\0') {
+    if ((in.secret != NULL && *in.secret == '\0') || *in.store == '\0') {
         return llmctl_error(LLMCTL_USAGE, "init: --store and --secret "
                             "must not be empty");
     }
@@ -110,7 +112,9 @@ llmctl_init(int argc, char **argv)
 
     (void) umask(022);
 
-    rc = llmctl_init_parents(in.secret);
+    if (in.secret != NULL) {
+        rc = llmctl_init_parents(in.secret);
+    }
 
     if (rc == LLMCTL_OK) {
         rc = llmctl_init_parents(in.store);
@@ -134,6 +138,14 @@ llmctl_init(int argc, char **argv)
 
     if (rc != LLMCTL_OK) {
         return rc;
+    }
+
+    if (in.secret == NULL) {
+        printf("store:  %s\nsecret: %.*s\n\n"
+               "Without the token no new key can be made, and nginx does not "
+               "start.\n", in.store, (int) strcspn(in.source, "?"), in.source);
+
+        return llmctl_flush();
     }
 
     printf("store:  %s\nsecret: %s\n\n"
@@ -227,7 +239,7 @@ llmctl_init_free(const llmctl_init_t *in)
     }
 
     store = (lstat(path, &sb) == 0);
-    secret = (lstat(in->secret, &sb) == 0);
+    secret = (in->secret != NULL && lstat(in->secret, &sb) == 0);
 
     if (store) {
         return llmctl_error(LLMCTL_EXISTS, "%s: store: exists", in->store);
@@ -254,6 +266,13 @@ llmctl_init_make(const llmctl_init_t *in)
 
     rc = llm_secret_create(in->source, err, sizeof(err));
 
+    /* a key that is in the token already is taken: it may have come there
+     * by the token's own tools, or by an init whose store failed */
+
+    if (rc == LLM_EXISTS && in->secret == NULL) {
+        rc = LLM_OK;
+    }
+
     if (rc != LLM_OK) {
         return llmctl_error(llmctl_exit(rc), "%s", err);
     }
@@ -261,7 +280,10 @@ llmctl_init_make(const llmctl_init_t *in)
     rc = llm_store_create(in->store, in->size, err, sizeof(err));
 
     if (rc != LLM_OK) {
-        (void) unlink(in->secret);
+        if (in->secret != NULL) {
+            (void) unlink(in->secret);
+        }
+
         return llmctl_error(llmctl_exit(rc), "%s", err);
     }
 
@@ -343,7 +365,9 @@ llmctl_init_undo(const llmctl_init_t *in, int dir_was)
 {
     int  fd;
 
-    (void) unlink(in->secret);
+    if (in->secret != NULL) {
+        (void) unlink(in->secret);
+    }
 
     fd = open(in->store, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
 

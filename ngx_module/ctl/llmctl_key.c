@@ -108,6 +108,11 @@ llmctl_key_create(int argc, char **argv)
         return rc;
     }
 
+    rc = llmctl_source("key create", source);
+    if (rc != LLMCTL_OK) {
+        return rc;
+    }
+
     rc = llm_secret_open(&secret, source, err, sizeof(err));
     if (rc != LLM_OK) {
         return llmctl_error(llmctl_exit(rc), "%s", err);

@@ -20,7 +20,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-#include "llm_secret_int.h"
+#include "llm_signer.h"
 
 
 #define LLM_SEAL_HEAD  16           /* version and nonce */
@@ -37,6 +37,15 @@ static int llm_secret_gcm(const llm_secret_version_t *v, int encrypt,
 int
 llm_secret_open(llm_secret_t **secretp, const char *source, char *err,
     size_t errlen)
+{
+    return llm_secret_open_within(secretp, source, LLM_SIGNER_TIMEOUT, err,
+                                  errlen);
+}
+
+
+int
+llm_secret_open_within(llm_secret_t **secretp, const char *source,
+    int timeout, char *err, size_t errlen)
 {
     int            rc;
     size_t         size;
@@ -59,6 +68,7 @@ llm_secret_open(llm_secret_t **secretp, const char *source, char *err,
 
     secret->mapped = size;
     secret->signer = -1;
+    secret->timeout = timeout;
 
     /* a limit of zero is the caller's to report */
     (void) llm_secret_lock(secret, NULL, 0);
@@ -69,8 +79,7 @@ llm_secret_open(llm_secret_t **secretp, const char *source, char *err,
         /* said */
 
     } else if (llm_secret_is_token(source, &path)) {
-        rc = llm_err(err, errlen, LLM_INVALID,
-                     "secret: pkcs11: sources are not supported");
+        rc = llm_signer_open(secret, source, err, errlen);
 
     } else if (*path == '\0') {
         rc = llm_err(err, errlen, LLM_INVALID, "secret: empty path");
@@ -99,9 +108,7 @@ llm_secret_close(llm_secret_t *secret)
         return;
     }
 
-    if (secret->signer != -1) {
-        (void) close(secret->signer);
-    }
+    llm_signer_close(secret);
 
     size = secret->mapped;
     OPENSSL_cleanse(secret, sizeof(llm_secret_t));
@@ -220,8 +227,8 @@ llm_secret_add(const char *source, uint32_t version, char *err,
     }
 
     if (llm_secret_is_token(source, &path)) {
-        return llm_err(err, errlen, LLM_INVALID,
-                       "secret: pkcs11: sources are not supported");
+        return llm_signer_create(source, version, LLM_SIGNER_TIMEOUT, err,
+                                 errlen);
     }
 
     if (*path == '\0') {
@@ -269,6 +276,10 @@ llm_secret_sign(const llm_secret_t *secret, uint32_t version,
     if (v == NULL) {
         return llm_err(err, errlen, LLM_NOTFOUND,
                        "secret: version %u is not open", version);
+    }
+
+    if (secret->signer != -1) {
+        return llm_signer_sign(secret, version, data, len, mac, err, errlen);
     }
 
     llm_hmac(&v->sign, data, len, mac);

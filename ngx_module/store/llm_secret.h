@@ -23,6 +23,8 @@
  * token's library and knows the PIN: libraries of tokens survive no fork, and
  * may hang or crash.  It derives verify and seal once, and makes the signatures
  * of new keys.  It ends when the last process that holds the secret has ended.
+ * open(), create() and add() of a token fork: they are for a process that has
+ * one thread yet.
  */
 
 
@@ -45,7 +47,8 @@ typedef struct llm_secret_s  llm_secret_t;
  * All versions that are there.  LLM_INVALID: a file is too short, weak, a
  * known default, readable by others, or owned by neither root nor this user;
  * or a malformed URI.  LLM_NOTFOUND: no such file, token or object.  LLM_ERROR:
- * a wrong PIN, a library that fails or does not answer within 10 seconds.
+ * a wrong PIN, a library that fails or does not answer within 10 seconds.  Of a
+ * token: LLM_INVALID for a key that could be taken out of it.
  * Messages name the source without the PIN.
  */
 int llm_secret_open(llm_secret_t **secret, const char *source, char *err,

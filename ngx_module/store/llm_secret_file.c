@@ -33,13 +33,10 @@
 
 static int llm_secret_scan(const char *path, uint32_t *version, size_t *n,
     char *err, size_t errlen);
-static uint32_t llm_secret_number(const char *name, const char *base);
 static int llm_secret_open_file(llm_secret_t *secret, const char *path,
     uint32_t version, char *err, size_t errlen);
-static int llm_secret_read(const char *path, uint8_t *buf, size_t *len,
+static int llm_secret_stat(int fd, const char *path, const char *what,
     char *err, size_t errlen);
-static int llm_secret_stat(int fd, const char *path, char *err,
-    size_t errlen);
 static size_t llm_secret_trim(const uint8_t *p, size_t len);
 static const char *llm_secret_weak(const uint8_t *p, size_t len);
 static int llm_secret_period(const uint8_t *p, size_t len);
@@ -136,9 +133,7 @@ llm_secret_scan(const char *path, uint32_t *version, size_t *n, char *err,
 }
 
 
-/* "secret": 1, "secret.v2": 2; 0: of another name */
-
-static uint32_t
+uint32_t
 llm_secret_number(const char *name, const char *base)
 {
     char           *end;
@@ -180,7 +175,7 @@ llm_secret_open_file(llm_secret_t *secret, const char *path,
 
     len = 0;
 
-    rc = llm_secret_read(path, buf, &len, err, errlen);
+    rc = llm_secret_read(path, "secret", buf, &len, err, errlen);
 
     if (rc == LLM_OK) {
         len = llm_secret_trim(buf, len);
@@ -217,9 +212,9 @@ llm_secret_open_file(llm_secret_t *secret, const char *path,
 }
 
 
-static int
-llm_secret_read(const char *path, uint8_t *buf, size_t *len, char *err,
-    size_t errlen)
+int
+llm_secret_read(const char *path, const char *what, uint8_t *buf,
+    size_t *len, char *err, size_t errlen)
 {
     int      fd, rc;
     size_t   n;
@@ -236,7 +231,7 @@ llm_secret_read(const char *path, uint8_t *buf, size_t *len, char *err,
                        strerror(errno));
     }
 
-    rc = llm_secret_stat(fd, path, err, errlen);
+    rc = llm_secret_stat(fd, path, what, err, errlen);
     n = 0;
 
     while (rc == LLM_OK) {
@@ -259,7 +254,7 @@ llm_secret_read(const char *path, uint8_t *buf, size_t *len, char *err,
 
         if (n > LLM_SECRET_MAX) {
             rc = llm_err(err, errlen, LLM_INVALID,
-                         "%s: secret: longer than %d bytes", path,
+                         "%s: %s: longer than %d bytes", path, what,
                          LLM_SECRET_MAX);
         }
     }
@@ -273,7 +268,8 @@ llm_secret_read(const char *path, uint8_t *buf, size_t *len, char *err,
 
 
 static int
-llm_secret_stat(int fd, const char *path, char *err, size_t errlen)
+llm_secret_stat(int fd, const char *path, const char *what, char *err,
+    size_t errlen)
 {
     struct stat  sb;
 
@@ -284,20 +280,20 @@ llm_secret_stat(int fd, const char *path, char *err, size_t errlen)
 
     if (!S_ISREG(sb.st_mode)) {
         return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: not a regular file", path);
+                       "%s: %s: not a regular file", path, what);
     }
 
     if (sb.st_mode & 077) {
         return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: mode %04o lets others at it, "
-                       "it must be 0600 or 0400", path,
+                       "%s: %s: mode %04o lets others at it, "
+                       "it must be 0600 or 0400", path, what,
                        (unsigned) (sb.st_mode & 07777));
     }
 
     if (sb.st_uid != 0 && sb.st_uid != geteuid()) {
         return llm_err(err, errlen, LLM_INVALID,
-                       "%s: secret: owner is user %u, "
-                       "it must be root or the user that reads it", path,
+                       "%s: %s: owner is user %u, "
+                       "it must be root or the user that reads it", path, what,
                        (unsigned) sb.st_uid);
     }
 
