@@ -118,6 +118,9 @@ llm_job_t *llm_job_queue_pop(llm_job_queue_t *q);
 void llm_instance_open(llm_instance_t *in);
 void llm_instance_close(llm_instance_t *in);
 
+/* requests that it may have at a time, now */
+int llm_instance_room(const llm_instance_t *in);
+
 /* llm_job.c */
 
 /* host thread: a taken slot becomes a job for intake, or is refused */

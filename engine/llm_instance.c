@@ -25,6 +25,8 @@
 static int llm_instance_load(llm_instance_t *in, char *err, size_t errlen);
 static int llm_instance_sched(llm_instance_t *in, char *err, size_t errlen);
 static void *llm_instance_main(void *data);
+static int llm_instance_batch(const llm_instance_t *in,
+    const llm_param_values_t *v);
 static void llm_instance_report(llm_instance_t *in);
 static int llm_model_files(llm_model_t **model, llm_tokenizer_t **tok,
     llm_template_t **chat, char **bos, char **eos, const char *dir, char *err,
@@ -298,10 +300,14 @@ llm_instance_sched(llm_instance_t *in, char *err, size_t errlen)
 static void *
 llm_instance_main(void *data)
 {
-    int              rc;
-    llm_instance_t  *in = data;
+    int                  rc;
+    llm_instance_t      *in = data;
+    llm_param_values_t   v;
 
     while (!atomic_load(&in->stop)) {
+        llm_zone_params_get(in->host->zone, in->hash, &v);
+        llm_sched_limit(in->sched, llm_instance_batch(in, &v));
+
         rc = llm_sched_step(in->sched);
 
         llm_instance_report(in);
@@ -312,6 +318,31 @@ llm_instance_main(void *data)
     }
 
     return NULL;
+}
+
+
+static int
+llm_instance_batch(const llm_instance_t *in, const llm_param_values_t *v)
+{
+    int  n;
+
+    n = (int) llm_param_value(v, LLM_PARAM_MAX_BATCH, in->conf.max_batch);
+
+    /* the buffers have room for no more */
+
+    return n < in->conf.max_batch ? n : in->conf.max_batch;
+}
+
+
+int
+llm_instance_room(const llm_instance_t *in)
+{
+    llm_param_values_t  v;
+
+    llm_zone_params_get(in->host->zone, in->hash, &v);
+
+    return llm_instance_batch(in, &v)
+           + (int) llm_param_value(&v, LLM_PARAM_QUEUE, in->conf.queue);
 }
 
 

@@ -41,7 +41,7 @@ static const llm_seq_handler_t  llm_choice_handler = {
 void
 llm_job_start(llm_host_t *host, int slot, uint32_t gen)
 {
-    int              i, limit;
+    int              i;
     uint64_t         hash;
     llm_job_t       *job;
     llm_instance_t  *in;
@@ -80,9 +80,7 @@ llm_job_start(llm_host_t *host, int slot, uint32_t gen)
         return;
     }
 
-    limit = in->conf.max_batch + in->conf.queue;
-
-    if (atomic_load(&in->jobs) > limit) {
+    if (atomic_load(&in->jobs) > llm_instance_room(in)) {
         llm_job_fail(job, 503, 1, "queue_full", "",
                      "the engine's queue is full, try again later");
         return;
@@ -98,11 +96,13 @@ llm_job_start(llm_host_t *host, int slot, uint32_t gen)
 void
 llm_job_intake(llm_job_t *job)
 {
-    int              rc;
-    llm_buf_t        body;
-    llm_zone_t      *z = job->instance->host->zone;
-    llm_reqerr_t     e;
-    llm_request_t   *rq;
+    int                  rc;
+    llm_buf_t            body;
+    llm_zone_t          *z = job->instance->host->zone;
+    llm_reqerr_t         e;
+    llm_request_t       *rq;
+    llm_request_env_t    env;
+    llm_param_values_t   params;
 
     memset(&body, 0, sizeof(llm_buf_t));
     memset(&e, 0, sizeof(llm_reqerr_t));
@@ -121,10 +121,16 @@ llm_job_intake(llm_job_t *job)
         return;
     }
 
+    /* one look at the parameters, for all of this request */
+
+    llm_zone_params_get(z, job->instance->hash, &params);
+    env = job->instance->env;
+    env.params = &params;
+
     rq = NULL;
     rc = llm_request_parse(&rq, (llm_api_e) z->slot[job->slot].api,
                            body.data ? body.data : "", body.len,
-                           &job->instance->env, &e);
+                           &env, &e);
     llm_buf_done(&body);
 
     if (rc != LLM_OK) {

@@ -21,6 +21,8 @@ static int llm_req_common(llm_reqctx_t *c);
 static int llm_req_sampling(llm_reqctx_t *c);
 static int llm_req_seed(llm_reqctx_t *c);
 static int llm_req_max_tokens(llm_reqctx_t *c);
+static int llm_req_limit(llm_reqctx_t *c, llm_param_e p, const char *field,
+    int64_t n);
 static int llm_req_choices(llm_reqctx_t *c);
 static int llm_req_stop(llm_reqctx_t *c);
 static int llm_req_stop_one(llm_reqctx_t *c, json_t *v, const char *param);
@@ -193,21 +195,65 @@ llm_req_common(llm_reqctx_t *c)
 static int
 llm_req_max_tokens(llm_reqctx_t *c)
 {
-    int      rc;
-    int64_t  n;
+    int          rc;
+    int64_t      n, newer, most, limit;
+    const char  *field;
 
     n = 0;
+    newer = 0;
+    field = "max_tokens";
+    most = (int64_t) llm_param_defs[LLM_PARAM_MAX_TOKENS].max;
 
-    rc = llm_req_int(c, "max_tokens", &n, 1, (int64_t) 1 << 31);
+    if ((rc = llm_req_int(c, "max_tokens", &n, 1, most))
+        || (rc = llm_req_int(c, "max_completion_tokens", &newer, 1, most)))
+    {
+        return rc;
+    }
 
-    if (rc == LLM_OK) {
-        rc = llm_req_int(c, "max_completion_tokens", &n, 1,
-                         (int64_t) 1 << 31);
+    if (newer) {
+        n = newer;
+        field = "max_completion_tokens";
+    }
+
+    rc = llm_req_limit(c, LLM_PARAM_MAX_TOKENS_LIMIT, field, n);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    c->rq->max_tokens_given = n != 0;
+
+    if (n == 0) {
+        n = (int64_t) llm_param_value(c->env->params, LLM_PARAM_MAX_TOKENS, 0);
+        limit = (int64_t) llm_param_value(c->env->params,
+                                          LLM_PARAM_MAX_TOKENS_LIMIT, 0);
+
+        if (limit && (n == 0 || n > limit)) {
+            n = limit;
+        }
     }
 
     c->rq->max_tokens = (uint32_t) n;
 
-    return rc;
+    return LLM_OK;
+}
+
+
+/* what the operator allows at most */
+
+static int
+llm_req_limit(llm_reqctx_t *c, llm_param_e p, const char *field, int64_t n)
+{
+    int64_t  limit;
+
+    limit = (int64_t) llm_param_value(c->env->params, p, (double) n);
+
+    if (n > limit) {
+        return llm_req_fail(c, 400, "invalid_value", field,
+                            "%s must be at most %lld, the engine's %s", field,
+                            (long long) limit, llm_param_defs[p].name);
+    }
+
+    return LLM_OK;
 }
 
 
@@ -220,6 +266,11 @@ llm_req_choices(llm_reqctx_t *c)
     n = 1;
 
     rc = llm_req_int(c, "n", &n, 1, LLM_CHOICES_MAX);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    rc = llm_req_limit(c, LLM_PARAM_N_LIMIT, "n", n);
     if (rc != LLM_OK) {
         return rc;
     }
@@ -257,16 +308,16 @@ llm_req_sampling(llm_reqctx_t *c)
                                                       : 1;
     top_k = m->top_k > 0 ? m->top_k : 0;
 
-    if ((rc = llm_req_float(c, "temperature", &s->temperature, 0, 2, 0))
-        || (rc = llm_req_float(c, "top_p", &s->top_p, 0, 1, 1))
-        || (rc = llm_req_float(c, "min_p", &s->min_p, 0, 1, 0))
+    if ((rc = llm_req_param_float(c, LLM_PARAM_TEMPERATURE, &s->temperature))
+        || (rc = llm_req_param_float(c, LLM_PARAM_TOP_P, &s->top_p))
+        || (rc = llm_req_param_float(c, LLM_PARAM_MIN_P, &s->min_p))
         || (rc = llm_req_float(c, "presence_penalty", &s->presence_penalty,
                                -2, 2, 0))
         || (rc = llm_req_float(c, "frequency_penalty", &s->frequency_penalty,
                                -2, 2, 0))
-        || (rc = llm_req_float(c, "repetition_penalty",
-                               &s->repetition_penalty, 0, 2, 1))
-        || (rc = llm_req_int(c, "top_k", &top_k, -1, INT32_MAX)))
+        || (rc = llm_req_param_float(c, LLM_PARAM_REPETITION_PENALTY,
+                                     &s->repetition_penalty))
+        || (rc = llm_req_param_int(c, LLM_PARAM_TOP_K, &top_k)))
     {
         return rc;
     }

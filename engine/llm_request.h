@@ -14,6 +14,7 @@
 
 #include "llm.h"
 #include "llm_model.h"
+#include "llm_params.h"
 #include "llm_sched.h"
 #include "llm_template.h"
 #include "llm_tokenizer.h"
@@ -63,6 +64,8 @@ typedef struct {
     const char              *bos;       /* text for the template, "" if none */
     const char              *eos;
     int                      context;   /* tokens in a sequence */
+
+    const llm_param_values_t  *params;  /* NULL: none are set */
 } llm_request_env_t;
 
 
@@ -78,6 +81,7 @@ typedef struct {
                                                       terminated, valid UTF-8 */
     size_t           echo_len[LLM_CHOICES_MAX];
     uint32_t         max_tokens;        /* 0: up to the context */
+    int              max_tokens_given;  /* by the body, not by a default */
     int              ignore_eos;
     int              n_stop;
     char            *stop[LLM_STOP_MAX];

@@ -73,6 +73,11 @@ int llm_req_int(llm_reqctx_t *c, const char *key, int64_t *out, int64_t min,
 int llm_req_float(llm_reqctx_t *c, const char *key, float *out, double min,
     double max, int above);
 
+/* the same for what has a range in llm_param_defs, and perhaps a live default,
+ * which *out receives where the field is absent */
+int llm_req_param_int(llm_reqctx_t *c, llm_param_e p, int64_t *out);
+int llm_req_param_float(llm_reqctx_t *c, llm_param_e p, float *out);
+
 /* the body into c->root, an object */
 int llm_req_json(llm_reqctx_t *c, const char *body, size_t len);
 

@@ -14,6 +14,7 @@
 
 
 static int llm_req_printable(uint32_t c);
+static float llm_req_round(double d, double min, int above);
 
 
 int
@@ -241,15 +242,46 @@ llm_req_float(llm_reqctx_t *c, const char *key, float *out, double min,
                             above ? "above" : "at least", min, max);
     }
 
-    *out = (float) d;
-
-    /* 1e-60 is above 0, and must stay so */
-
-    if (above && *out <= (float) min) {
-        *out = (float) min + 1e-6f;
-    }
+    *out = llm_req_round(d, min, above);
 
     return LLM_OK;
+}
+
+
+/* 1e-60 is above 0, and must stay so */
+
+static float
+llm_req_round(double d, double min, int above)
+{
+    if (above && (float) d <= (float) min) {
+        return (float) min + 1e-6f;
+    }
+
+    return (float) d;
+}
+
+
+int
+llm_req_param_int(llm_reqctx_t *c, llm_param_e p, int64_t *out)
+{
+    const llm_param_def_t  *def = &llm_param_defs[p];
+
+    *out = (int64_t) llm_param_value(c->env->params, p, (double) *out);
+
+    return llm_req_int(c, def->name, out, (int64_t) def->min,
+                       (int64_t) def->max);
+}
+
+
+int
+llm_req_param_float(llm_reqctx_t *c, llm_param_e p, float *out)
+{
+    const llm_param_def_t  *def = &llm_param_defs[p];
+
+    *out = llm_req_round(llm_param_value(c->env->params, p, (double) *out),
+                         def->min, def->above);
+
+    return llm_req_float(c, def->name, out, def->min, def->max, def->above);
 }
 
 

@@ -75,6 +75,11 @@ llm_zone_init(llm_zone_t *z, char *err, size_t errlen)
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
 
     rc = pthread_mutex_init(&z->lease, &attr);
+
+    if (rc == 0) {
+        rc = pthread_mutex_init(&z->params_lock, &attr);
+    }
+
     pthread_mutexattr_destroy(&attr);
 
     if (rc != 0) {

@@ -41,10 +41,11 @@
 #include <sys/types.h>
 
 #include "llm.h"
+#include "llm_params.h"
 
 
 #define LLM_ZONE_MAGIC      0x314d4c4c58474eull     /* "NGXLLM1" */
-#define LLM_ZONE_VERSION    1
+#define LLM_ZONE_VERSION    2
 
 #define LLM_ZONE_SLOTS      1024     /* requests at a time, all engines */
 #define LLM_ZONE_WORKERS    128      /* processes, old generations included */
@@ -171,6 +172,25 @@ typedef struct {
 } llm_engine_status_t;
 
 
+/* the live parameters of an engine: copy[turn % 2] holds, the other is written
+ * under params_lock */
+typedef struct {
+    _Atomic uint32_t       turn;
+    uint32_t               pad;
+
+    struct {
+        _Atomic uint64_t   hash;    /* of the engine's name, 0: free */
+        _Atomic uint32_t   set;     /* 1 << llm_param_e */
+        uint32_t           pad;
+        _Atomic uint64_t   value[LLM_PARAMS];   /* bits of a double */
+    } copy[2];
+} llm_params_t;
+
+_Static_assert(sizeof(llm_params_t) == 8 + 2 * (16 + 8 * LLM_PARAMS),
+               "no holes");
+_Static_assert(sizeof(double) == 8, "a parameter's bits");
+
+
 typedef struct {
     uint64_t             magic;
     uint32_t             version;
@@ -187,6 +207,10 @@ typedef struct {
     _Atomic uint32_t     block_hint;
 
     llm_engine_status_t  engine[LLM_ZONE_ENGINES];
+
+    pthread_mutex_t      params_lock;       /* robust: who writes */
+    llm_params_t         params[LLM_ZONE_ENGINES];
+
     llm_worker_t         worker[LLM_ZONE_WORKERS];
 
     /* the words of the slots stand together: the engine scans them */
@@ -215,6 +239,21 @@ int llm_zone_valid(const llm_zone_t *z);
 int llm_zone_slots_used(llm_zone_t *z);
 int llm_zone_blocks_used(llm_zone_t *z);
 int llm_zone_workers(llm_zone_t *z);             /* registered and alive */
+
+
+/*
+ * Live parameters of an engine, by its llm_engine_hash(); any process and
+ * thread.  set() replaces all of them: LLM_INVALID when one is out of range,
+ * LLM_AGAIN when no entry is free, LLM_ERROR when the lock is broken.  A set of
+ * none frees the entry: to be done when an engine leaves the configuration.
+ * The engine uses them from its next step and the next request on.
+ *
+ * get(): LLM_NOTFOUND, *v without values, when none are set.
+ */
+int llm_zone_params_set(llm_zone_t *z, uint64_t engine,
+    const llm_param_values_t *v);
+int llm_zone_params_get(llm_zone_t *z, uint64_t engine,
+    llm_param_values_t *v);
 
 
 /*

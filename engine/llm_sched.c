@@ -40,6 +40,7 @@ struct llm_sched_s {
     llm_kvcache_t      *kv;
     uint64_t            now;            /* when this step began */
     uint64_t            serial;
+    int                 limit;          /* of running, max_batch at most */
 
     llm_seq_t         **running;        /* [n_running] of max_batch; NULL: a
                                            gap until the next compaction */
@@ -73,12 +74,13 @@ struct llm_sched_s {
 
 
 static int llm_sched_arrays(llm_sched_t *s);
+static int llm_sched_longest(const llm_sched_t *s);
 static void llm_sched_intake(llm_sched_t *s);
 static void llm_sched_poll(llm_sched_t *s);
 static int llm_sched_poll_one(llm_sched_t *s, llm_seq_t *seq);
 static void llm_sched_fill(llm_sched_t *s);
 static int llm_sched_add(llm_sched_t *s, int index, int budget);
-static int llm_sched_room(llm_sched_t *s, int index, int n);
+static int llm_sched_take(llm_sched_t *s, int index, int n);
 static int llm_sched_victim(const llm_sched_t *s, int index);
 static int llm_sched_stalled(const llm_sched_t *s, const llm_seq_t *seq);
 static void llm_sched_preempt(llm_sched_t *s, int index);
@@ -123,6 +125,7 @@ llm_sched_create(llm_sched_t **sp, const llm_sched_conf_t *conf,
 
     s->conf = *conf;
     s->ctx = ctx;
+    s->limit = conf->max_batch;
     s->inbox_last = &s->inbox;
 
     /* what fails here is memory, and with these types nothing does */
@@ -237,6 +240,38 @@ llm_sched_destroy(llm_sched_t *s)
     free(s->row);
     free(s->blocks);
     free(s);
+}
+
+
+void
+llm_sched_limit(llm_sched_t *s, int n)
+{
+    s->limit = n < 1 ? 1 : n > s->conf.max_batch ? s->conf.max_batch : n;
+}
+
+
+int
+llm_sched_room(const llm_sched_t *s, size_t n_prompt)
+{
+    int  n;
+
+    n = llm_sched_longest(s);
+
+    return n_prompt < (size_t) n ? n - (int) n_prompt : 1;
+}
+
+
+/* tokens of the longest sequence.  The last one needs no place in the cache:
+ * none comes after it */
+
+static int
+llm_sched_longest(const llm_sched_t *s)
+{
+    int  n;
+
+    n = s->conf.n_block * LLK_KV_BLOCK + 1;
+
+    return n < s->conf.context ? n : s->conf.context;
 }
 
 
@@ -358,14 +393,8 @@ llm_sched_intake(llm_sched_t *s)
             continue;
         }
 
-        if (seq->n_limit > s->conf.context) {
-            seq->n_limit = s->conf.context;
-        }
-
-        /* the last token needs no place: none comes after it */
-
-        if (seq->n_limit > room + 1) {
-            seq->n_limit = room + 1;
+        if (seq->n_limit > llm_sched_longest(s)) {
+            seq->n_limit = llm_sched_longest(s);
         }
 
         seq->serial = s->serial++;
@@ -492,7 +521,7 @@ llm_sched_add(llm_sched_t *s, int index, int budget)
         return 0;
     }
 
-    n = llm_sched_room(s, index, n);
+    n = llm_sched_take(s, index, n);
 
     if (n == 0) {
         return 0;
@@ -527,7 +556,7 @@ llm_sched_add(llm_sched_t *s, int index, int budget)
  */
 
 static int
-llm_sched_room(llm_sched_t *s, int index, int n)
+llm_sched_take(llm_sched_t *s, int index, int n)
 {
     int         room, victim;
     int32_t     block;
@@ -689,7 +718,7 @@ llm_sched_fits(llm_sched_t *s, const llm_seq_t *seq)
 {
     int64_t  i, need;
 
-    if (s->n_running == s->conf.max_batch) {
+    if (s->n_running >= s->limit) {
         return 0;
     }
 

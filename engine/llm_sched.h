@@ -134,6 +134,14 @@ int llm_sched_create(llm_sched_t **s, const llm_sched_conf_t *conf,
 /* ends what is left with LLM_FINISH_CANCELLED */
 void llm_sched_destroy(llm_sched_t *s);           /* NULL is fine */
 
+/* the scheduler's thread: sequences that may run at a time from the next step
+ * on, 1 to max_batch; those that run already stay */
+void llm_sched_limit(llm_sched_t *s, int n);
+
+/* any thread: tokens that a sequence may generate behind n_prompt, by context
+ * and cache; 1 at least */
+int llm_sched_room(const llm_sched_t *s, size_t n_prompt);
+
 /* any thread; the scheduler owns seq from here on */
 void llm_sched_submit(llm_sched_t *s, llm_seq_t *seq);
 

@@ -639,7 +639,8 @@ ngx_http_llm_engine_param(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
     }
 
     if (ngx_strcmp(value[0].data, "max_batch") == 0) {
-        return ngx_http_llm_engine_number(cf, value, &ec->max_batch, 1, 512);
+        return ngx_http_llm_engine_number(cf, value, &ec->max_batch, 1,
+                                          LLM_BATCH_MAX);
     }
 
     if (ngx_strcmp(value[0].data, "queue") == 0) {

@@ -442,6 +442,96 @@ fields(void)
 }
 
 
+/* live parameters: defaults where the body does not say, and limits */
+
+static void
+live(void)
+{
+    llm_request_t       *rq;
+    llm_param_values_t   v;
+
+    memset(&v, 0, sizeof(v));
+    tiny.env.params = &v;
+
+    rq = good_field("\"n\":2");
+    ok(rq->sampling.temperature == 1 && rq->sampling.top_p == 1
+       && rq->max_tokens == 0 && !rq->max_tokens_given,
+       "no parameter is set: nothing changes");
+    llm_request_destroy(rq);
+
+    llm_param_put(&v, "temperature", 0.25);
+    llm_param_put(&v, "top_p", 1e-60);
+    llm_param_put(&v, "top_k", 40);
+    llm_param_put(&v, "min_p", 0.5);
+    llm_param_put(&v, "repetition_penalty", 1.5);
+    llm_param_put(&v, "max_tokens", 30);
+
+    tiny.model.temperature = 0.5f;
+    tiny.model.top_k = 7;
+    rq = good_field("\"n\":2");
+    ok(rq->sampling.temperature == 0.25f && rq->sampling.top_k == 40
+       && rq->sampling.min_p == 0.5f
+       && rq->sampling.repetition_penalty == 1.5f,
+       "defaults, before the model's");
+    ok(rq->sampling.top_p > 0 && rq->sampling.top_p < 1e-3f,
+       "what is above 0 stays so");
+    ok(rq->max_tokens == 30 && !rq->max_tokens_given, "max_tokens");
+    llm_request_destroy(rq);
+
+    llm_param_put(&v, "top_k", -1);
+    rq = good_field("\"temperature\":0,\"top_p\":0.75,\"min_p\":0,"
+                    "\"repetition_penalty\":1,\"max_tokens\":50");
+    ok(rq->sampling.temperature == 0 && rq->sampling.top_p == 0.75f
+       && rq->sampling.min_p == 0 && rq->sampling.repetition_penalty == 1
+       && rq->max_tokens == 50 && rq->max_tokens_given,
+       "what the body says counts");
+    is_int(rq->sampling.top_k, 0, "top_k is off");
+    llm_request_destroy(rq);
+    tiny.model.temperature = -1;
+    tiny.model.top_k = -1;
+
+    bad_field("\"temperature\":3", "invalid_value", "temperature");
+
+    /* limits */
+
+    llm_param_put(&v, "max_tokens_limit", 40);
+    llm_param_put(&v, "n_limit", 2);
+
+    rq = good_field("\"max_tokens\":40,\"n\":2");
+    is_int(rq->max_tokens, 40, "the limit itself");
+    llm_request_destroy(rq);
+
+    bad_field("\"max_tokens\":41", "invalid_value", "max_tokens");
+    is_str(e.message, "max_tokens must be at most 40, the engine's "
+           "max_tokens_limit", "the message");
+    bad_field("\"max_completion_tokens\":41", "invalid_value",
+              "max_completion_tokens");
+    rq = good_field("\"max_tokens\":41,\"max_completion_tokens\":7");
+    is_int(rq->max_tokens, 7, "the newer name counts");
+    llm_request_destroy(rq);
+    bad_field("\"n\":3", "invalid_value", "n");
+    is_str(e.message, "n must be at most 2, the engine's n_limit",
+           "the message");
+
+    rq = good_field("\"n\":1");
+    ok(rq->max_tokens == 30 && !rq->max_tokens_given, "a lower default");
+    llm_request_destroy(rq);
+
+    llm_param_put(&v, "max_tokens_limit", 20);
+    rq = good_field("\"n\":1");
+    is_int(rq->max_tokens, 20, "a higher one is cut");
+    llm_request_destroy(rq);
+
+    llm_param_clear(&v, "max_tokens");
+    rq = good_field("\"n\":1");
+    ok(rq->max_tokens == 20 && !rq->max_tokens_given,
+       "no default: the limit is");
+    llm_request_destroy(rq);
+
+    tiny.env.params = NULL;
+}
+
+
 static void
 completions(void)
 {
@@ -946,6 +1036,7 @@ main(void)
 
     syntax();
     fields();
+    live();
     completions();
     messages();
     injection();
