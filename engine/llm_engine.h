@@ -32,7 +32,7 @@ typedef struct {
     llk_device_e  device;
     int           threads;          /* 0: one a CPU */
     int           context;          /* 0: the model's, 8192 at most */
-    int           max_batch;        /* sequences in a step */
+    int           max_batch;        /* sequences in a step, at most */
     int           queue;            /* requests that wait beyond these */
     uint64_t      kv_cache;         /* bytes, at most */
 } llm_engine_conf_t;
@@ -44,6 +44,34 @@ typedef enum {
     LLM_LOG_NOTICE,
     LLM_LOG_INFO
 } llm_log_e;
+
+
+/*
+ * The tokens of a request, asked for before they are used.  Totals: prompts
+ * and completions of all choices, with what was granted to the request before
+ * (which a request that is run again after a holder's death asks for again).
+ */
+typedef struct {
+    uint64_t      account;      /* that llm_slot_submit() was given */
+    uint64_t      want;
+    uint64_t      least;        /* less is of no use */
+    uint64_t      got;          /* set when granted */
+
+    int           status;       /* set when refused: HTTP, for the client */
+    uint32_t      retry;        /* seconds, 0: not given */
+    char          code[48];
+    char          message[LLM_ERRLEN];
+} llm_grant_t;
+
+
+/*
+ * LLM_OK: got is at least least (what is above want is not used).  LLM_AGAIN:
+ * refused, nothing granted; status, retry, code and message are for a request
+ * that has not begun.  One that has ends with "length".
+ *
+ * Called on any engine thread, several at a time; must not block.
+ */
+typedef int (*llm_grant_pt)(void *data, llm_grant_t *g);
 
 
 typedef struct llm_host_s  llm_host_t;
@@ -64,11 +92,13 @@ int llm_engine_check(const llm_engine_conf_t *conf, char *err,
 /*
  * Start waiting for the lease; conf is copied, the zone borrowed.  hash: of
  * the configuration, as whoever sets zone->wanted computed it.  master: the
- * process whose death ends this host once no worker lives; 0: none.
+ * process whose death ends this host once no worker lives; 0: none.  grant:
+ * asked, with data, for the tokens of requests with an account; NULL: all are
+ * granted.
  */
 int llm_host_start(llm_host_t **host, llm_zone_t *zone,
     const llm_engine_conf_t *conf, int n, uint64_t hash, pid_t master,
-    char *err, size_t errlen);
+    llm_grant_pt grant, void *data, char *err, size_t errlen);
 
 /* readable when there are messages or the host has left */
 int llm_host_fd(llm_host_t *host);

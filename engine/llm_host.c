@@ -66,7 +66,7 @@ static uint64_t llm_host_now(void);
 int
 llm_host_start(llm_host_t **hp, llm_zone_t *zone,
     const llm_engine_conf_t *conf, int n, uint64_t hash, pid_t master,
-    char *err, size_t errlen)
+    llm_grant_pt grant, void *data, char *err, size_t errlen)
 {
     int              i, rc;
     llm_host_t      *host;
@@ -90,6 +90,8 @@ llm_host_start(llm_host_t **hp, llm_zone_t *zone,
     host->n_instance = n;
     host->messages_last = &host->messages;
     host->hash = hash;
+    host->grant = grant;
+    host->grant_data = data;
 
     llm_job_queue_init(&host->intake);
     llm_job_queue_init(&host->leftover);

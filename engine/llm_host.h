@@ -4,7 +4,7 @@
  *
  * Private to the engine host: llm_host.c (lease, door, threads, messages),
  * llm_instance.c (one configured model and its scheduler), llm_job.c (one
- * request, from its slot to its sequences and back).
+ * request, from its slot to its sequences and back), llm_grant.c (its tokens).
  */
 
 
@@ -68,9 +68,15 @@ struct llm_job_s {
     size_t           backlog_len;
     size_t           backlog_size;
 
+    uint64_t         account;           /* 0: none */
+    uint64_t         granted;           /* tokens in all */
+    uint64_t         spare;             /* of these, left by ended choices */
+
     struct llm_choice_s {
         llm_job_t   *job;
         int          index;
+        uint32_t     granted;           /* tokens to generate */
+        uint32_t     room;              /* it can't use more */
     }                choice[LLM_CHOICES_MAX];
 };
 
@@ -85,6 +91,8 @@ struct llm_host_s {
     llm_zone_t       *zone;
     pid_t             master;
     uint64_t          hash;             /* of the configuration */
+    llm_grant_pt      grant;            /* or NULL */
+    void             *grant_data;
 
     int               n_instance;
     llm_instance_t   *instance;
@@ -135,6 +143,17 @@ int llm_job_finish_leftover(llm_job_t *job);
 /* the end without an answer: status, code and message for the client */
 void llm_job_fail(llm_job_t *job, int status, uint32_t retry_after,
     const char *code, const char *param, const char *message);
+
+
+/* llm_grant.c */
+
+/* intake thread: ask for a request's tokens; LLM_OK and each choice's granted,
+ * 0 where none is asked; else g says what to answer */
+int llm_job_grant(llm_job_t *job, const llm_request_t *rq, llm_grant_t *g);
+
+/* scheduler thread: llm_seq_handler_t's more(), and a choice's end */
+uint32_t llm_choice_more(void *data, uint32_t used);
+void llm_choice_spare(llm_job_t *job, int choice, uint32_t used);
 
 
 #endif /* _LLM_HOST_H_INCLUDED_ */

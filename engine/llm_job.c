@@ -34,6 +34,7 @@ static void llm_slot_refuse(llm_zone_t *z, int slot, uint32_t gen);
 static const llm_seq_handler_t  llm_choice_handler = {
     llm_choice_poll,
     llm_choice_text,
+    llm_choice_more,
     llm_choice_done
 };
 
@@ -64,6 +65,7 @@ llm_job_start(llm_host_t *host, int slot, uint32_t gen)
     job->instance = in ? in : &host->instance[0];
     job->slot = slot;
     job->gen = gen;
+    job->account = host->zone->slot[slot].account;
 
     atomic_fetch_add(&job->instance->jobs, 1);
 
@@ -99,6 +101,7 @@ llm_job_intake(llm_job_t *job)
     int                  rc;
     llm_buf_t            body;
     llm_zone_t          *z = job->instance->host->zone;
+    llm_grant_t          g;
     llm_reqerr_t         e;
     llm_request_t       *rq;
     llm_request_env_t    env;
@@ -147,6 +150,15 @@ llm_job_intake(llm_job_t *job)
         return;
     }
 
+    rc = llm_job_grant(job, rq, &g);
+
+    if (rc != LLM_OK) {
+        llm_request_destroy(rq);
+        llm_job_fail(job, g.status ? g.status : 429, g.retry,
+                     g.code[0] ? g.code : "quota_exceeded", "", g.message);
+        return;
+    }
+
     llm_job_submit(job, rq);
     llm_request_destroy(rq);
 }
@@ -186,6 +198,7 @@ llm_job_submit(llm_job_t *job, const llm_request_t *rq)
         conf.prompt = rq->prompt[i / rq->n].id;
         conf.n_prompt = rq->prompt[i / rq->n].len;
         conf.sampling.seed = rq->sampling.seed + (uint64_t) (i % rq->n);
+        conf.grant = job->choice[i].granted;
         conf.data = &job->choice[i];
 
         rc = llm_seq_create(&seq[i], &conf, in->model, in->tok,
@@ -473,6 +486,8 @@ llm_choice_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
 
     llm_job_t    *job = c->job;
     llm_event_t   ev;
+
+    llm_choice_spare(job, c->index, usage->completion_tokens);
 
     if (finish == LLM_FINISH_ERROR && !job->failed) {
         llm_job_fail(job, 500, 0, "engine_error", "", err);

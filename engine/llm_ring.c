@@ -468,13 +468,15 @@ llm_blocks_put(llm_zone_t *z, int slot, int sweep)
 
 
 void
-llm_slot_submit(llm_zone_t *z, int slot, uint64_t engine, uint32_t api)
+llm_slot_submit(llm_zone_t *z, int slot, uint64_t engine, uint32_t api,
+    uint64_t account)
 {
     uint64_t     word;
     llm_slot_t  *s = &z->slot[slot];
 
     s->engine = engine;
     s->api = api;
+    s->account = account;
     s->ticket = atomic_fetch_add(&z->ticket, 1);
 
     word = atomic_load(&z->word[slot]);

@@ -124,6 +124,7 @@ typedef struct {
     /* set by the worker before SUBMITTED, read-only afterwards */
     uint64_t           ticket;      /* order of arrival */
     uint64_t           engine;      /* llm_engine_hash() of its name */
+    uint64_t           account;     /* whose tokens it uses, 0: none */
     uint32_t           api;         /* llm_api_e */
     uint32_t           body_len;
     int32_t            body_first;  /* chain of blocks, -1: none */
@@ -278,7 +279,9 @@ int llm_slot_claim(llm_zone_t *z, int w);
  * LLM_INVALID past LLM_BODY_MAX */
 int llm_slot_write(llm_zone_t *z, int slot, const void *p, size_t len);
 
-void llm_slot_submit(llm_zone_t *z, int slot, uint64_t engine, uint32_t api);
+/* account: for the engine's llm_grant_pt, 0: it is not asked */
+void llm_slot_submit(llm_zone_t *z, int slot, uint64_t engine, uint32_t api,
+    uint64_t account);
 
 /* 1 and *ev, or 0 when there is none */
 int llm_slot_pop(llm_zone_t *z, int slot, llm_event_t *ev);

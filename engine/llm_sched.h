@@ -39,7 +39,7 @@
 typedef enum {
     LLM_FINISH_NONE = 0,
     LLM_FINISH_STOP,            /* end token or stop string */
-    LLM_FINISH_LENGTH,          /* max_tokens or context */
+    LLM_FINISH_LENGTH,          /* max_tokens, context or grant */
     LLM_FINISH_CANCELLED,       /* handler's poll() said so, or shutdown */
     LLM_FINISH_ERROR            /* device or memory; err says */
 } llm_finish_e;
@@ -71,6 +71,13 @@ typedef struct {
      */
     void (*text)(void *data, const char *text, size_t len, uint32_t n_token);
 
+    /*
+     * The grant (llm_seq_conf_t) is used up and the text has not ended: how
+     * many tokens it may generate in all.  No more than used, those that it
+     * has: it ends with LLM_FINISH_LENGTH.
+     */
+    uint32_t (*more)(void *data, uint32_t used);
+
     /* the last call; err is "" unless LLM_FINISH_ERROR */
     void (*done)(void *data, llm_finish_e finish, const llm_usage_t *usage,
         const char *err);
@@ -81,6 +88,8 @@ typedef struct {
     const int32_t            *prompt;       /* copied */
     size_t                    n_prompt;     /* 1 or more */
     uint32_t                  max_tokens;   /* 0: up to the context */
+    uint32_t                  grant;        /* tokens to generate before
+                                               more() is asked; 0: all */
     int                       ignore_eos;
     const char *const        *stop;         /* copied; UTF-8, not empty.
                                                The first to be complete

@@ -62,6 +62,7 @@ llm_seq_create(llm_seq_t **sp, const llm_seq_conf_t *conf,
 
     seq->handler = conf->handler;
     seq->data = conf->data;
+    seq->grant = conf->grant;
     seq->model = llm_model_conf(m);
     seq->tok = tok;
     seq->row = -1;
@@ -282,6 +283,17 @@ llm_seq_push(llm_seq_t *seq, int32_t id)
 
     if (finish == LLM_FINISH_NONE && seq->n_token >= seq->n_limit) {
         finish = LLM_FINISH_LENGTH;
+    }
+
+    if (finish == LLM_FINISH_NONE && seq->grant
+        && seq->usage.completion_tokens >= seq->grant)
+    {
+        seq->grant = seq->handler->more(seq->data,
+                                        seq->usage.completion_tokens);
+
+        if (seq->grant <= seq->usage.completion_tokens) {
+            finish = LLM_FINISH_LENGTH;
+        }
     }
 
     return finish;

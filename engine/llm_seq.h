@@ -41,6 +41,7 @@ struct llm_seq_s {
     int                       n_token;
     int                       n_prompt;
     int                       n_limit;  /* n_token ends here */
+    uint32_t                  grant;    /* more() is asked here; 0: never */
 
     /* the scheduler's */
     int                       n_past;   /* tokens whose keys and values are

@@ -276,7 +276,7 @@ ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ctx->created = ngx_time();
 
     llm_slot_submit(ngx_http_llm_zone(mcf), (int) ctx->slot, lcf->engine_hash,
-                    ctx->api);
+                    ctx->api, 0);
 
     return NGX_OK;
 }

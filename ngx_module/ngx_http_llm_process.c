@@ -231,8 +231,8 @@ ngx_http_llm_start_host(ngx_http_llm_main_conf_t *mcf, ngx_pid_t master)
     char  err[LLM_ERRLEN];
 
     if (llm_host_start(&mcf->host, ngx_http_llm_zone(mcf), mcf->engines.elts,
-                       (int) mcf->engines.nelts, mcf->hash, master, err,
-                       sizeof(err))
+                       (int) mcf->engines.nelts, mcf->hash, master, NULL,
+                       NULL, err, sizeof(err))
         != LLM_OK)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0, "llm_engine: %s",

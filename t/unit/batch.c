@@ -59,7 +59,7 @@ client_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
 
 
 static const llm_seq_handler_t  handler = {
-    client_poll, client_text, client_done
+    client_poll, client_text, NULL, client_done
 };
 
 

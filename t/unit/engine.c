@@ -8,143 +8,11 @@
  */
 
 
-#include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "tap.h"
-#include "../../engine/llm_engine.h"
-#include "../../engine/llm_request.h"
+#include "engine_test.h"
 
 
-#define MODEL    "t/models/demo"
 #define WORKERS  3
 #define ROUNDS   12
-
-
-static llm_zone_t         *z;
-static llm_engine_conf_t   conf;
-
-
-typedef struct {
-    int   accepted;
-    int   ended;
-    int   status;           /* of an error */
-    int   choices;
-    int   completion_tokens;
-    char  text[8192];
-    char  code[64];
-} answer_t;
-
-
-static void
-take(answer_t *a, const llm_event_t *ev)
-{
-    switch (ev->type) {
-
-    case LLM_EVENT_ACCEPT:
-        a->accepted = 1;
-        a->choices = ev->u.accept.n_choice;
-        break;
-
-    case LLM_EVENT_TEXT_PIECE:
-        if (ev->choice == 0 && strlen(a->text) + ev->len < sizeof(a->text)) {
-            strncat(a->text, ev->u.text, ev->len);
-        }
-        break;
-
-    case LLM_EVENT_CODE:
-        strncat(a->code, ev->u.text, ev->len);
-        break;
-
-    case LLM_EVENT_FINISH:
-        a->completion_tokens += (int) ev->u.finish.completion_tokens;
-        break;
-
-    case LLM_EVENT_ERROR:
-        a->status = (int) ev->u.error.status;
-        a->ended = 1;
-        break;
-
-    case LLM_EVENT_END:
-        a->ended = 1;
-        break;
-
-    default:
-        break;
-    }
-}
-
-
-static int
-submit(int w, const char *body, llm_api_e api)
-{
-    int  slot;
-
-    slot = llm_slot_claim(z, w);
-    llm_slot_write(z, slot, body, strlen(body));
-    llm_slot_submit(z, slot, llm_engine_hash("demo", 4), api);
-
-    return slot;
-}
-
-
-/* stop: cancel after so many events, 0: never */
-
-static void
-collect(int w, int slot, int stop, answer_t *a)
-{
-    int            i, n;
-    llm_event_t    ev;
-    struct pollfd  p = { z->worker[w].fd, POLLIN, 0 };
-
-    memset(a, 0, sizeof(answer_t));
-
-    for (n = 0; !a->ended && poll(&p, 1, 60000) == 1; ) {
-        llm_worker_ready_begin(z, w);
-
-        while ((i = llm_worker_ready_next(z, w)) != -1) {
-            while (i == slot && !a->ended && llm_slot_pop(z, slot, &ev)) {
-                take(a, &ev);
-
-                if (++n == stop) {
-                    llm_slot_release(z, slot);
-                    return;
-                }
-            }
-        }
-    }
-
-    llm_slot_release(z, slot);
-}
-
-
-static void
-ask(int w, const char *body, llm_api_e api, int stop, answer_t *a)
-{
-    collect(w, submit(w, body, api), stop, a);
-}
-
-
-static int
-wait_clean(void)
-{
-    int  i;
-
-    for (i = 0; i < 2000; i++) {
-        if (llm_zone_slots_used(z) == 0
-            && atomic_load(&z->engine[0].blocks_used) == 0)
-        {
-            return 1;
-        }
-
-        usleep(10000);
-    }
-
-    return 0;
-}
 
 
 static const char  story[] =
@@ -246,35 +114,6 @@ test_many(void)
 }
 
 
-static void
-messages(llm_host_t *host)
-{
-    char       text[LLM_ERRLEN];
-    llm_log_e  level;
-
-    while (llm_host_message(host, &level, text, sizeof(text))) {
-        printf("# %s\n", text);
-    }
-}
-
-
-static int
-wait_ready(void)
-{
-    int  i;
-
-    for (i = 0; i < 3000; i++) {
-        if (atomic_load(&z->engine[0].state) == LLM_ENGINE_READY) {
-            return 1;
-        }
-
-        usleep(10000);
-    }
-
-    return 0;
-}
-
-
 static int  stopped_slot;
 
 
@@ -304,16 +143,7 @@ main(void)
 
     alarm(300);
 
-    z = mmap(NULL, sizeof(llm_zone_t), PROT_READ|PROT_WRITE,
-             MAP_SHARED|MAP_ANONYMOUS, -1, 0);
-    llm_zone_init(z, err, sizeof(err));
-
-    strcpy(conf.name, "demo");
-    strcpy(conf.model, MODEL);
-    conf.threads = 2;
-    conf.max_batch = 8;
-    conf.queue = 32;
-    conf.kv_cache = 1 << 26;
+    engine_setup();
 
     is_int(llm_engine_check(&conf, err, sizeof(err)), LLM_OK,
            "the model is fine");
@@ -321,8 +151,8 @@ main(void)
        "a configuration's hash is steady");
 
     atomic_store(&z->wanted, 1);
-    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, err, sizeof(err)), LLM_OK,
-           "a host starts");
+    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, NULL, NULL, err,
+                          sizeof(err)), LLM_OK, "a host starts");
     ok(wait_ready(), "it is ready");
     ok(llm_host_holds(host), "it holds the lease");
 
@@ -332,8 +162,8 @@ main(void)
 
     /* another configuration: the first leaves, the next takes over */
 
-    is_int(llm_host_start(&next, z, &conf, 1, 2, 0, err, sizeof(err)), LLM_OK,
-           "a standby");
+    is_int(llm_host_start(&next, z, &conf, 1, 2, 0, NULL, NULL, err,
+                          sizeof(err)), LLM_OK, "a standby");
     ok(!llm_host_holds(next), "waits");
     atomic_store(&z->wanted, 2);
     llm_zone_ring(z);
@@ -355,7 +185,7 @@ main(void)
 
     /* a stop in the middle of a long answer */
 
-    stopped_slot = submit(w, longer, LLM_API_COMPLETION);
+    stopped_slot = submit(w, longer, LLM_API_COMPLETION, 0);
     pthread_create(&thread, NULL, stopper, next);
     collect(w, stopped_slot, 0, &a);
 

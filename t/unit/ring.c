@@ -57,7 +57,7 @@ submit(int w, size_t len)
     }
 
     free(body);
-    llm_slot_submit(z, slot, 7, 1);
+    llm_slot_submit(z, slot, 7, 1, 0);
 
     return slot;
 }

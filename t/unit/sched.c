@@ -32,11 +32,14 @@ typedef struct {
     _Atomic int      poll;              /* what to answer */
     unsigned         slow;              /* LLM_AGAIN now and then */
     int              cancel_at;         /* polls; 0: never */
+    uint32_t         grant_step;        /* more() gives so many; 0: none */
 
     /* the scheduler's thread's, until n_done is set */
     int              polls;
     llm_buf_t        text;
     uint32_t         n_token;
+    int              n_more;
+    uint32_t         asked;             /* last question of more() */
     int              order;             /* of the first text */
     int              ended;             /* of done() */
     llm_finish_e     finish;
@@ -86,6 +89,18 @@ client_text(void *data, const char *text, size_t len, uint32_t n_token)
 }
 
 
+static uint32_t
+client_more(void *data, uint32_t used)
+{
+    client_t  *c = data;
+
+    c->n_more++;
+    c->asked = used;
+
+    return used + c->grant_step;
+}
+
+
 static void
 client_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
     const char *err)
@@ -101,7 +116,7 @@ client_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
 
 
 static const llm_seq_handler_t  handler = {
-    client_poll, client_text, client_done
+    client_poll, client_text, client_more, client_done
 };
 
 
@@ -675,6 +690,136 @@ test_stalled(void)
 }
 
 
+/* tokens by grants, with too little memory: computing them again asks for
+ * none */
+
+static void
+test_grants(void)
+{
+    int        i, wrong, n_more;
+    world_t    w;
+    client_t  *c[6];
+
+    world_open(&w, 6, 64, 16, 300, 10);
+
+    for (i = 0; i < 6; i++) {
+        c[i] = client_create((unsigned) i + 50, 20, 80);
+        c[i]->conf.grant = 10;
+        c[i]->grant_step = 10;
+        client_submit(c[i], w.s, 300);
+    }
+
+    world_run(&w, 10000);
+
+    for (i = 0, wrong = 0, n_more = 0; i < 6; i++) {
+        wrong += client_wrong(c[i], &w.conf);
+        n_more += c[i]->n_more;
+        client_destroy(c[i]);
+    }
+
+    ok(w.st.preemptions > 0, "(%d times one was put back)",
+       (int) w.st.preemptions);
+    is_int(wrong, 0, "granted piece by piece: each reads the same");
+    is_int(n_more, 6 * 7, "each piece is asked for once");
+    world_close(&w, "grants");
+
+    /* refused: the text is the beginning of what it would have been */
+
+    world_open(&w, 6, 64, 16, 300, 10);
+
+    for (i = 0; i < 6; i++) {
+        c[i] = client_create((unsigned) i + 50, 20, 80);
+        c[i]->conf.grant = 37;
+        client_submit(c[i], w.s, 300);
+    }
+
+    world_run(&w, 10000);
+
+    for (i = 0, wrong = 0; i < 6; i++) {
+        is_int(c[i]->usage.completion_tokens, 37, "no token beyond a grant");
+        is_int(c[i]->finish, LLM_FINISH_LENGTH, "that is a length");
+        ok(c[i]->n_more == 1 && c[i]->asked == 37, "after one question");
+        c[i]->conf.max_tokens = 37;
+        wrong += client_wrong(c[i], &w.conf);
+        client_destroy(c[i]);
+    }
+
+    is_int(wrong, 0, "the text as if max_tokens had said so");
+    world_close(&w, "grants refused");
+}
+
+
+/* fewer at a time from the next step on, and more again */
+
+static void
+test_limit(void)
+{
+    int        i, wrong;
+    world_t    w;
+    client_t  *c[8];
+
+    world_open(&w, 4, 64, 16, 300, 40);
+
+    is_int(llm_sched_room(w.s, 20), 280, "room by the context");
+
+    for (i = 0; i < 8; i++) {
+        c[i] = client_create((unsigned) i, 20, i < 4 ? 10 : 100);
+        client_submit(c[i], w.s, 300);
+    }
+
+    for (i = 0; i < 3; i++) {
+        world_step(&w);
+    }
+
+    is_int(w.st.running, 4, "four run");
+
+    llm_sched_limit(w.s, 1);
+    world_step(&w);
+    is_int(w.st.running, 4, "they go on under a lower limit");
+
+    while (w.st.running > 1) {
+        world_step(&w);
+        ok(w.st.running < 4 || w.st.waiting == 4, "nobody is let in");
+    }
+
+    is_int((int) w.st.preemptions, 0, "nobody was put back");
+
+    world_step(&w);
+
+    for (i = 0; i < 5; i++) {
+        world_step(&w);
+        is_int(w.st.running, 1, "one at a time");
+    }
+
+    /* the prompts take their time beside who decodes */
+
+    llm_sched_limit(w.s, 3);
+    world_step(&w);
+    is_int(w.st.running, 2, "more from the next step on");
+    world_run(&w, 5);
+    is_int(w.st.running, 3, "but not more than may");
+
+    llm_sched_limit(w.s, 1000);
+    world_run(&w, 5);
+    is_int(w.st.running, 4, "never more than the buffers hold");
+
+    world_run(&w, 1000);
+
+    for (i = 0, wrong = 0; i < 8; i++) {
+        wrong += client_wrong(c[i], &w.conf);
+        client_destroy(c[i]);
+    }
+
+    is_int(wrong, 0, "each reads the same");
+    world_close(&w, "limit");
+
+    world_open(&w, 4, 64, 16, 300, 4);
+    is_int(llm_sched_room(w.s, 20), 45, "room by the cache");
+    is_int(llm_sched_room(w.s, 400), 1, "and none");
+    world_close(&w, "room");
+}
+
+
 /* who came first keeps its blocks, also when it was put back and runs again
  * beside a younger one */
 
@@ -1019,6 +1164,8 @@ main(void)
     test_too_large();
     test_clients();
     test_stalled();
+    test_limit();
+    test_grants();
     test_arrival();
     test_errors();
     test_determinism();

@@ -19,6 +19,9 @@ typedef struct {
     int           calls;
     int           invalid;      /* pieces that are not UTF-8 or empty */
     uint32_t      n_token;
+    uint32_t      grant[4];     /* answers of more() */
+    uint32_t      used[4];      /* its questions */
+    int           n_more;
     int           n_done;
     llm_finish_e  finish;
     llm_usage_t   usage;
@@ -45,6 +48,17 @@ client_text(void *data, const char *text, size_t len, uint32_t n_token)
 }
 
 
+static uint32_t
+client_more(void *data, uint32_t used)
+{
+    client_t  *c = data;
+
+    c->used[c->n_more] = used;
+
+    return c->grant[c->n_more++];
+}
+
+
 static void
 client_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
     const char *err)
@@ -59,7 +73,7 @@ client_done(void *data, llm_finish_e finish, const llm_usage_t *usage,
 
 
 static const llm_seq_handler_t  handler = {
-    client_poll, client_text, client_done
+    client_poll, client_text, client_more, client_done
 };
 
 
@@ -481,6 +495,89 @@ test_long(void)
 }
 
 
+/* tokens pushed until the end, or n */
+
+static int
+push(client_t *c, const llm_seq_conf_t *conf, const char *token, int n,
+    llm_finish_e *finish)
+{
+    int         i;
+    char        err[LLM_ERRLEN];
+    llm_seq_t  *seq;
+
+    if (llm_seq_create(&seq, conf, &fake_model, NULL, 100, err, sizeof(err))
+        != LLM_OK)
+    {
+        ok(0, "%s", err);
+        return -1;
+    }
+
+    *finish = LLM_FINISH_NONE;
+
+    for (i = 0; i < n && *finish == LLM_FINISH_NONE; i++) {
+        *finish = llm_seq_push(seq, token_id(token));
+    }
+
+    llm_seq_finish(seq, *finish, NULL);
+    llm_seq_destroy(seq);
+
+    return i;
+}
+
+
+static void
+test_grant(void)
+{
+    client_t         c;
+    const char      *stop[1] = { "aaaaa" };
+    size_t           len[1];
+    llm_finish_e     finish;
+    llm_seq_conf_t   conf;
+
+    conf_init(&conf, &c, NULL, NULL, 0);
+    conf.grant = 5;
+    c.grant[0] = 7;
+    c.grant[1] = 7;
+
+    is_int(push(&c, &conf, "a", 90, &finish), 7, "no token beyond a grant");
+    is_int(finish, LLM_FINISH_LENGTH, "its end is a length");
+    is_int(c.n_more, 2, "more was asked for twice");
+    ok(c.used[0] == 5 && c.used[1] == 7, "when all was used");
+    ok(c.text.len == 7 && c.n_token == 7, "what was generated stays");
+    llm_buf_done(&c.text);
+
+    conf_init(&conf, &c, NULL, NULL, 0);
+    conf.grant = 1;
+    is_int(push(&c, &conf, "\xe4", 90, &finish), 1, "a grant of one");
+    ok(c.text.len == 3 && c.n_token == 1, "half a character comes out");
+    llm_buf_done(&c.text);
+
+    conf_init(&conf, &c, NULL, NULL, 0);
+    conf.max_tokens = 5;
+    conf.grant = 5;
+    is_int(push(&c, &conf, "a", 90, &finish), 5, "the limit itself");
+    ok(finish == LLM_FINISH_LENGTH && c.n_more == 0, "asks for no more");
+    llm_buf_done(&c.text);
+
+    conf_init(&conf, &c, stop, len, 1);
+    conf.grant = 5;
+    is_int(push(&c, &conf, "a", 90, &finish), 5, "a stop string there");
+    ok(finish == LLM_FINISH_STOP && c.n_more == 0, "asks for no more");
+    llm_buf_done(&c.text);
+
+    conf_init(&conf, &c, NULL, NULL, 0);
+    conf.grant = 5;
+    is_int(push(&c, &conf, "<eos>", 90, &finish), 1, "an end token");
+    ok(finish == LLM_FINISH_STOP && c.n_more == 0, "asks for no more");
+    llm_buf_done(&c.text);
+
+    conf_init(&conf, &c, NULL, NULL, 0);
+    is_int(push(&c, &conf, "a", 90, &finish), 90, "no grant: no limit");
+    is_int(c.n_more, 0, "and no question");
+    llm_buf_done(&c.text);
+}
+
+
 int
 main(void)
 {
@@ -488,6 +585,7 @@ main(void)
     test_streams();
     test_random();
     test_long();
+    test_grant();
 
     return done();
 }
