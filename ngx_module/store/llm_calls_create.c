@@ -256,10 +256,10 @@ llm_calls_create(int dir, const char *store, size_t size, char *err,
     /* the rest of a creation that was killed; and the lock of a file that
      * was removed: who still has it open keeps both */
 
-    (void) unlinkat(dir, LLM_CALLS_NEW, 0);
+    (void) unlinkat(dir, LLM_CALLS_FRESH, 0);
     (void) unlinkat(dir, LLM_CALLS_LOCK, 0);
 
-    if (asprintf(&file, "%s/%s", store, LLM_CALLS_NEW) == -1) {
+    if (asprintf(&file, "%s/%s", store, LLM_CALLS_FRESH) == -1) {
         return llm_err(err, errlen, LLM_NOMEM, "%s: calls: no memory", store);
     }
 
@@ -271,7 +271,7 @@ llm_calls_create(int dir, const char *store, size_t size, char *err,
     }
 
     if (rc != LLM_OK) {
-        (void) unlinkat(dir, LLM_CALLS_NEW, 0);
+        (void) unlinkat(dir, LLM_CALLS_FRESH, 0);
     }
 
     return rc;
@@ -358,12 +358,12 @@ llm_calls_publish(int dir, const char *store, char *err, size_t errlen)
 {
     int  rc;
 
-    rc = llm_calls_give(dir, store, LLM_CALLS_NEW, err, errlen);
+    rc = llm_calls_give(dir, store, LLM_CALLS_FRESH, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
 
-    if (renameat(dir, LLM_CALLS_NEW, dir, LLM_CALLS_FILE) == -1) {
+    if (renameat(dir, LLM_CALLS_FRESH, dir, LLM_CALLS_FILE) == -1) {
         return llm_err(err, errlen, LLM_ERROR, "%s/%s: rename: %s", store,
                        LLM_CALLS_FILE, strerror(errno));
     }

@@ -30,7 +30,7 @@
 
 #define LLM_CALLS_FILE     "calls.mdb"
 #define LLM_CALLS_LOCK     "calls.mdb-lock"
-#define LLM_CALLS_NEW      "calls-new.mdb"
+#define LLM_CALLS_FRESH    "calls-new.mdb"
 
 #define LLM_CALLS_SCHEMA   1
 #define LLM_CALLS_SIZE     ((size_t) 1 << 30)   /* of the map, by default */
