@@ -11,9 +11,7 @@
 #define _GNU_SOURCE
 #endif
 
-#include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +35,8 @@ static const llmctl_cmd_t *llmctl_find(int argc, char **argv, int *words);
 static int llmctl_run(const llmctl_cmd_t *cmd, int argc, char **argv);
 static int llmctl_leading(int argc, char **argv);
 static int llmctl_unknown(int argc, char **argv);
+static const llmctl_cmd_t *llmctl_group(const char *word, size_t n,
+    const llmctl_cmd_t *cmd);
 
 
 #define LLMCTL_WHERE_HELP                                                     \
@@ -44,9 +44,25 @@ static int llmctl_unknown(int argc, char **argv);
     "  --secret file:PATH   the secret (" LLMCTL_SECRET "), or the\n"       \
     "                       PKCS#11 URI of a token's key (pkcs11:...)\n"
 
+#define LLMCTL_FACTOR_HELP                                                    \
+    "  --totp CODE          of a second factor: needed when an admin's key\n" \
+    "                       is enrolled; - reads it from standard input.  A\n" \
+    "                       terminal is asked for it\n"                       \
+    "  --as KEY_ID          whose code it is, when several are enrolled\n"
+
+#define LLMCTL_SCOPES_HELP                                                    \
+    "  --models A,B         it may use these models only\n"                   \
+    "  --addresses A,B      and from there only: 10.0.0.0/8, ::1\n"           \
+    "  --rpm N              requests a minute\n"                              \
+    "  --tpm N              tokens a minute, of prompts and answers\n"        \
+    "  --concurrent N       requests at a time\n"                             \
+    "  --tokens-per-day N   of UTC\n"                                         \
+    "  --tokens-per-month N\n"                                                \
+    "                       each of these: none, for no limit\n"
+
 #define LLMCTL_CODES_HELP                                                     \
     "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, "            \
-    "4 exists already.\n"
+    "4 exists already,\n5 a code is missing, wrong, or locked.\n"
 
 
 static const llmctl_cmd_t  llmctl_cmds[] = {
@@ -64,7 +80,8 @@ static const llmctl_cmd_t  llmctl_cmds[] = {
       "                       nginx's workers run as (its creator)\n"
       LLMCTL_CODES_HELP },
 
-    { "key create", llmctl_key_create, "create a key and print it once",
+    { "key create", llmctl_key_create,
+      "create a key and print it once",
       "Usage: llmctl key create --client NAME --role ROLE [options]\n"
       "\n"
       "Creates an API key and prints it, once: it is stored nowhere.\n"
@@ -73,24 +90,34 @@ static const llmctl_cmd_t  llmctl_cmds[] = {
       "                       characters, no space, quote, backslash\n"
       "  --role ROLE          user, operator or admin\n"
       "  --expires WHEN       90d, 12h, 30m, 60s, 8w, a day or time in UTC\n"
-      "                       (2027-01-31, 2027-01-31T12:00:00Z), or never\n"
-      "                       (90d)\n"
+      "                       (2027-01-31, 2027-01-31T12:00:00Z), or never:\n"
+      "                       at its maximum age, the longest there is (by\n"
+      "                       default its expiry too, 90d)\n"
+      LLMCTL_SCOPES_HELP
+      LLMCTL_FACTOR_HELP
       "  --json               print a JSON object\n"
       LLMCTL_WHERE_HELP
       LLMCTL_CODES_HELP },
 
-    { "key list", llmctl_key_list, "list the keys",
+    { "key list", llmctl_key_list,
+      "list the keys",
       "Usage: llmctl key list [options]\n"
       "\n"
-      "Lists the keys by id: client, role, status (active, expired or\n"
-      "revoked), and times in UTC.\n"
+      "Lists the keys by id: client, role, status (active, revoked, expired\n"
+      "or too_old), and times in UTC.\n"
       "\n"
       "  --client NAME        only this client's keys\n"
+      "  --role ROLE          only of this role\n"
+      "  --status STATUS      only in this state\n"
+      "  --expiring [14d]     only those that end within that time\n"
+      "  --after KEY_ID       only from the next one on\n"
+      "  --limit N            at most so many, up to 1000 (all)\n"
       "  --json               print a JSON array\n"
       LLMCTL_WHERE_HELP
       LLMCTL_CODES_HELP },
 
-    { "key show", llmctl_key_show, "show one key's record",
+    { "key show", llmctl_key_show,
+      "show one key's record",
       "Usage: llmctl key show ID [options]\n"
       "\n"
       "Shows what the store knows of a key, by its id (key_...).\n"
@@ -99,13 +126,212 @@ static const llmctl_cmd_t  llmctl_cmds[] = {
       LLMCTL_WHERE_HELP
       LLMCTL_CODES_HELP },
 
-    { "key revoke", llmctl_key_revoke, "revoke a key at once, for good",
+    { "key update", llmctl_key_update,
+      "change a key's role, limits, expiry",
+      "Usage: llmctl key update ID [options]\n"
+      "\n"
+      "Changes what is given, for all secrets of the key, at once.\n"
+      "\n"
+      "  --client NAME        whose key it is\n"
+      "  --role ROLE          user, operator or admin\n"
+      "  --expires WHEN       90d, 2027-01-31, not beyond its maximum age\n"
+      LLMCTL_SCOPES_HELP
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "key rotate", llmctl_key_rotate,
+      "give a key a new secret",
+      "Usage: llmctl key rotate ID [options]\n"
+      "\n"
+      "Makes a new secret for a key and prints it, once.  The old one stays\n"
+      "valid for the grace, so that nothing stops.\n"
+      "\n"
+      "  --grace TIME         24h, 30m, at most 7d; 0: the old one ends now\n"
+      "                       (24h)\n"
+      "  --expires WHEN       of the new one (the lifetime that it had)\n"
+      "  --idempotency-key K  the same again within a day prints the same key\n"
+      "                       and changes nothing: for a retry\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "key revoke", llmctl_key_revoke,
+      "revoke a key at once, for good",
       "Usage: llmctl key revoke ID [options]\n"
       "\n"
       "Revokes a key by its id (key_...).  When the command has returned 0,\n"
       "no worker admits the key.  A key that was revoked before stays so.\n"
       "\n"
+      LLMCTL_FACTOR_HELP
       "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "key leak", llmctl_key_leak,
+      "revoke and replace a leaked key, report",
+      "Usage: llmctl key leak ID|- [options]\n"
+      "\n"
+      "The drill for a key that others may have: revokes it and creates its\n"
+      "successor in one step, prints that, once, and reports who used the\n"
+      "key from where, and what must be given the new one.\n"
+      "\n"
+      "  -                    reads the id, or the key itself, from standard\n"
+      "                       input\n"
+      "  --reason TEXT        for the log of changes\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "totp enrol", llmctl_totp_enrol,
+      "enrol a key's second factor",
+      "Usage: llmctl totp enrol KEY_ID [options]\n"
+      "\n"
+      "Makes a secret for an authenticator app and ten recovery codes, and\n"
+      "prints them, once.  It is on when a first code has confirmed it.  Once\n"
+      "an admin's key is enrolled, llmctl needs a code for changes of keys.\n"
+      "\n"
+      "  --qr                 a QR code also where this is no terminal\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "totp confirm", llmctl_totp_confirm,
+      "turn it on by a first code",
+      "Usage: llmctl totp confirm KEY_ID CODE|- [options]\n"
+      "\n"
+      "Confirms an enrolment by a code of the app; - reads it from standard\n"
+      "input.\n"
+      "\n"
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "totp show", llmctl_totp_show,
+      "show a key's second factor",
+      "Usage: llmctl totp show KEY_ID [options]\n"
+      "\n"
+      "Shows whether a key is enrolled, locked, and how many recovery codes\n"
+      "are left.\n"
+      "\n"
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "totp recovery", llmctl_totp_recovery,
+      "make new recovery codes",
+      "Usage: llmctl totp recovery KEY_ID [options]\n"
+      "\n"
+      "Makes ten new recovery codes; the old ones are void.\n"
+      "\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "totp remove", llmctl_totp_remove,
+      "remove a key's second factor",
+      "Usage: llmctl totp remove KEY_ID [options]\n"
+      "\n"
+      "Removes a key's second factor, by a code of any admin's.\n"
+      "\n"
+      "  --break-glass        without a code, for who can read the secret;\n"
+      "                       the log of changes says so\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "params show", llmctl_params_show,
+      "show an engine's live parameters",
+      "Usage: llmctl params show ENGINE [options]\n"
+      "\n"
+      "Shows what was set for an engine while it served; - is what the\n"
+      "configuration and the model say.\n"
+      "\n"
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "params set", llmctl_params_set,
+      "set an engine's live parameters",
+      "Usage: llmctl params set ENGINE NAME=VALUE... [options]\n"
+      "\n"
+      "Sets parameters of an engine while it serves, such as max_batch=16 or\n"
+      "temperature=0.6; NAME=none undoes one.  llmctl params show names them.\n"
+      "\n"
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "changes", llmctl_changes,
+      "who changed what, newest first",
+      "Usage: llmctl changes [options]\n"
+      "\n"
+      "Lists the changes of the store: number, time, who, what.\n"
+      "\n"
+      "  --before NUMBER      only older ones\n"
+      "  --limit N            at most so many, up to 1000 (100)\n"
+      "  --json               print a JSON array\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "secret show", llmctl_secret_show,
+      "the secret's versions, keys of each",
+      "Usage: llmctl secret show [options]\n"
+      "\n"
+      "Lists the versions of the secret, and how many valid keys need each.\n"
+      "\n"
+      "  --json               print a JSON array\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "secret rotate", llmctl_secret_rotate,
+      "make a new version of the secret",
+      "Usage: llmctl secret rotate [options]\n"
+      "\n"
+      "Makes the secret's next version.  nginx's next start or reload makes\n"
+      "it the one that new keys are made with; old keys stay valid.\n"
+      "\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "secret retire", llmctl_secret_retire,
+      "remove a version without keys",
+      "Usage: llmctl secret retire VERSION [options]\n"
+      "\n"
+      "Removes a former version that no valid key needs.\n"
+      "\n"
+      LLMCTL_FACTOR_HELP
+      "  --json               print a JSON object\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "backup", llmctl_backup,
+      "copy the store while it is in use",
+      "Usage: llmctl backup DIR [options]\n"
+      "\n"
+      "Copies the store, as of one moment each its keys and its calls, into a\n"
+      "new directory.  The secret is not in it.\n"
+      "\n"
+      LLMCTL_WHERE_HELP
+      LLMCTL_CODES_HELP },
+
+    { "restore", llmctl_restore,
+      "make a store of a backup",
+      "Usage: llmctl restore --from DIR [options]\n"
+      "\n"
+      "Checks a backup in full and makes it the store; overwrites nothing.\n"
+      "\n"
+      "  --from DIR           the backup\n"
+      "  --owner USER[:GROUP] owner of the store: who nginx's workers run as\n"
+      "                       (its creator)\n"
       LLMCTL_WHERE_HELP
       LLMCTL_CODES_HELP },
 
@@ -303,30 +529,47 @@ llmctl_unknown(int argc, char **argv)
 {
     FILE                *f;
     int                  help;
+    size_t               n;
     const llmctl_cmd_t  *cmd;
 
-    if (argc > 0 && strcmp(argv[0], "key") == 0) {
-        help = argc > 1 && (strcmp(argv[1], "--help") == 0
-                            || strcmp(argv[1], "-h") == 0);
-        f = help ? stdout : stderr;
+    n = argc > 0 ? strlen(argv[0]) : 0;
+    cmd = n != 0 ? llmctl_group(argv[0], n, llmctl_cmds) : NULL;
 
-        if (!help) {
-            fprintf(f, argc > 1 ? "llmctl: unknown key command\n"
-                                : "llmctl: key: a command is missing\n");
-        }
-
-        for (cmd = llmctl_cmds; cmd->name != NULL; cmd++) {
-            if (strncmp(cmd->name, "key ", 4) == 0) {
-                fprintf(f, "  %-14s %s\n", cmd->name, cmd->summary);
-            }
-        }
-
-        return help ? llmctl_flush() : LLMCTL_USAGE;
+    if (cmd == NULL) {
+        return llmctl_error(LLMCTL_USAGE, argc > 0
+                            ? "unknown command, see llmctl --help"
+                            : "a command is missing, see llmctl --help");
     }
 
-    return llmctl_error(LLMCTL_USAGE, argc > 0
-                        ? "unknown command, see llmctl --help"
-                        : "a command is missing, see llmctl --help");
+    help = argc > 1 && (strcmp(argv[1], "--help") == 0
+                        || strcmp(argv[1], "-h") == 0);
+    f = help ? stdout : stderr;
+
+    if (!help) {
+        fprintf(f, argc > 1 ? "llmctl: unknown %s command\n"
+                            : "llmctl: %s: a command is missing\n", argv[0]);
+    }
+
+    for ( ; cmd != NULL; cmd = llmctl_group(argv[0], n, cmd + 1)) {
+        fprintf(f, "  %-14s %s\n", cmd->name, cmd->summary);
+    }
+
+    return help ? llmctl_flush() : LLMCTL_USAGE;
+}
+
+
+/* the next command from cmd on that begins with that word and has two */
+
+static const llmctl_cmd_t *
+llmctl_group(const char *word, size_t n, const llmctl_cmd_t *cmd)
+{
+    for ( ; cmd->name != NULL; cmd++) {
+        if (strncmp(cmd->name, word, n) == 0 && cmd->name[n] == ' ') {
+            return cmd;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -356,7 +599,7 @@ static int
 llmctl_help(int argc, char **argv)
 {
     int                  words;
-    char                *key_help[] = { (char *) "key", (char *) "--help" };
+    char                *group[2];
     const llmctl_cmd_t  *cmd;
 
     if (argc == 0) {
@@ -369,8 +612,11 @@ llmctl_help(int argc, char **argv)
         return llmctl_help_command(cmd);
     }
 
-    if (argc == 1 && strcmp(argv[0], "key") == 0) {
-        return llmctl_unknown(2, key_help);
+    if (argc == 1 && llmctl_group(argv[0], strlen(argv[0]), llmctl_cmds)) {
+        group[0] = argv[0];
+        group[1] = (char *) "--help";
+
+        return llmctl_unknown(2, group);
     }
 
     return llmctl_unknown(argc, argv);
@@ -393,189 +639,4 @@ llmctl_help_command(const llmctl_cmd_t *cmd)
     fputs(cmd->help, stdout);
 
     return llmctl_flush();
-}
-
-
-int
-llmctl_error(int rc, const char *fmt, ...)
-{
-    va_list  args;
-
-    fputs("llmctl: ", stderr);
-
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-
-    fputc('\n', stderr);
-
-    return rc;
-}
-
-
-int
-llmctl_exit(int rc)
-{
-    switch (rc) {
-    case LLM_OK:
-        return LLMCTL_OK;
-    case LLM_NOTFOUND:
-        return LLMCTL_NOTFOUND;
-    case LLM_EXISTS:
-        return LLMCTL_EXISTS;
-    default:
-        return LLMCTL_FAILED;
-    }
-}
-
-
-int
-llmctl_source(const char *cmd, const char *source)
-{
-    if (strcasestr(source, "pin-value=") != NULL) {
-        return llmctl_error(LLMCTL_USAGE, "%s: --secret: no pin-value here, "
-                            "others see the argument list: use "
-                            "pin-source=file:PATH", cmd);
-    }
-
-    return LLMCTL_OK;
-}
-
-
-int
-llmctl_flush(void)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return llmctl_error(LLMCTL_FAILED, "standard output: %s",
-                            strerror(errno));
-    }
-
-    return LLMCTL_OK;
-}
-
-
-/*
- * What was typed is not repeated: somebody may have put a key there, and
- * errors are kept in logs.
- */
-
-int
-llmctl_options(int argc, char **argv, const llmctl_opt_t *opts,
-    const char **args, size_t max)
-{
-    int                  i, only_args;
-    size_t               n, len;
-    const char          *arg, *eq;
-    const llmctl_opt_t  *o;
-
-    n = 0;
-    only_args = 0;
-    memset(args, 0, max * sizeof(char *));
-
-    for (i = 1; i < argc; i++) {
-        arg = argv[i];
-
-        if (only_args || arg[0] != '-' || arg[1] == '\0') {
-            if (n == max) {
-                return llmctl_error(LLMCTL_USAGE, "%s: too many arguments, "
-                                    "see llmctl %s --help", argv[0],
-                                    argv[0]);
-            }
-
-            args[n++] = arg;
-            continue;
-        }
-
-        if (strcmp(arg, "--") == 0) {
-            only_args = 1;
-            continue;
-        }
-
-        eq = strchr(arg, '=');
-        len = (eq != NULL) ? (size_t) (eq - arg) : strlen(arg);
-
-        for (o = opts; o->name != NULL; o++) {
-            if (len == strlen(o->name) + 2 && arg[1] == '-'
-                && strncmp(arg + 2, o->name, len - 2) == 0)
-            {
-                break;
-            }
-        }
-
-        if (o->name == NULL) {
-            return llmctl_error(LLMCTL_USAGE, "%s: argument %d is an "
-                                "unknown option, see llmctl %s --help",
-                                argv[0], i, argv[0]);
-        }
-
-        if (o->value == NULL) {
-            if (eq != NULL) {
-                return llmctl_error(LLMCTL_USAGE, "%s: --%s takes no value",
-                                    argv[0], o->name);
-            }
-
-            *o->flag = 1;
-            continue;
-        }
-
-        if (eq != NULL) {
-            *o->value = eq + 1;
-
-        } else if (++i < argc) {
-            *o->value = argv[i];
-
-        } else {
-            return llmctl_error(LLMCTL_USAGE, "%s: --%s needs a value",
-                                argv[0], o->name);
-        }
-    }
-
-    return LLMCTL_OK;
-}
-
-
-uint64_t
-llmctl_size(const char *s)
-{
-    int       shift;
-    char     *end;
-    uint64_t  n;
-
-    if (*s < '0' || *s > '9') {
-        return 0;
-    }
-
-    errno = 0;
-    n = strtoull(s, &end, 10);
-
-    if (errno != 0) {
-        return 0;
-    }
-
-    shift = 0;
-
-    switch (*end) {
-    case 'k': case 'K':
-        shift = 10;
-        break;
-    case 'm': case 'M':
-        shift = 20;
-        break;
-    case 'g': case 'G':
-        shift = 30;
-        break;
-    case 't': case 'T':
-        shift = 40;
-        break;
-    case '\0':
-        return n;
-    default:
-        return 0;
-    }
-
-    if (end[1] != '\0' || n > UINT64_MAX >> shift) {
-        return 0;
-    }
-
-    return n << shift;
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 
 #define LLMCTL_VERSION    "0.1.0"
@@ -24,6 +25,8 @@
 #define LLMCTL_USAGE      2
 #define LLMCTL_NOTFOUND   3
 #define LLMCTL_EXISTS     4
+#define LLMCTL_FACTOR     5     /* a second factor's code is missing, wrong, or
+                                   locked */
 
 #define LLMCTL_STORE      "/var/lib/nginx-llm/store"
 #define LLMCTL_SECRET     "file:/etc/nginx-llm/secret"
@@ -33,18 +36,41 @@
 typedef struct {
     const char   *name;         /* without the dashes */
     const char  **value;        /* NULL: a flag */
-    int          *flag;
+    int          *flag;         /* with a value: set where it was left out;
+                                   only such as begin with a digit can be */
 } llmctl_opt_t;
 
 
 /* llmctl_init.c */
 int llmctl_init(int argc, char **argv);
 
-/* llmctl_key.c */
+/* llmctl_key.c, llmctl_list.c, llmctl_leak.c */
 int llmctl_key_create(int argc, char **argv);
 int llmctl_key_list(int argc, char **argv);
 int llmctl_key_show(int argc, char **argv);
+int llmctl_key_update(int argc, char **argv);
+int llmctl_key_rotate(int argc, char **argv);
 int llmctl_key_revoke(int argc, char **argv);
+int llmctl_key_leak(int argc, char **argv);
+
+/* llmctl_totp.c */
+int llmctl_totp_enrol(int argc, char **argv);
+int llmctl_totp_confirm(int argc, char **argv);
+int llmctl_totp_show(int argc, char **argv);
+int llmctl_totp_recovery(int argc, char **argv);
+int llmctl_totp_remove(int argc, char **argv);
+
+/* llmctl_params.c */
+int llmctl_params_show(int argc, char **argv);
+int llmctl_params_set(int argc, char **argv);
+int llmctl_changes(int argc, char **argv);
+
+/* llmctl_store.c */
+int llmctl_secret_show(int argc, char **argv);
+int llmctl_secret_rotate(int argc, char **argv);
+int llmctl_secret_retire(int argc, char **argv);
+int llmctl_backup(int argc, char **argv);
+int llmctl_restore(int argc, char **argv);
 
 /* llmctl_model.c, llmctl_bench.c.  --help prints the help and returns 0 */
 int llmctl_tokenize(int argc, char **argv);
@@ -73,6 +99,12 @@ int llmctl_options(int argc, char **argv, const llmctl_opt_t *opts,
 /* LLMCTL_USAGE after a message when a secret's source is not for the argument
  * list, which others see: it has a PIN */
 int llmctl_source(const char *cmd, const char *source);
+
+/* llmctl_owner.c: "USER", "USER:GROUP", "33:33"; an exit code, after a message
+ * that begins with cmd.  give: a store's files, and its directory, to them */
+int llmctl_owner(const char *cmd, const char *owner, uid_t *uid, gid_t *gid);
+int llmctl_give(const char *store, uid_t uid, gid_t gid, char *err,
+    size_t errlen);
 
 /* flushes stdout; LLMCTL_FAILED after a message when it did not get all */
 int llmctl_flush(void);

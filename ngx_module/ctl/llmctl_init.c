@@ -12,8 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,12 +34,9 @@ typedef struct {
 } llmctl_init_t;
 
 
-static int llmctl_init_owner(llmctl_init_t *in, const char *owner);
 static int llmctl_init_free(const llmctl_init_t *in);
 static int llmctl_init_make(const llmctl_init_t *in);
 static int llmctl_init_store(const llmctl_init_t *in, char *err,
-    size_t errlen);
-static int llmctl_init_chown(const llmctl_init_t *in, char *err,
     size_t errlen);
 static void llmctl_init_undo(const llmctl_init_t *in, int dir_was);
 static int llmctl_init_parents(const char *path);
@@ -97,10 +92,12 @@ llmctl_init(int argc, char **argv)
     }
 
     if (owner != NULL) {
-        rc = llmctl_init_owner(&in, owner);
+        rc = llmctl_owner("init", owner, &in.uid, &in.gid);
         if (rc != LLMCTL_OK) {
             return rc;
         }
+
+        in.chown = 1;
     }
 
     rc = llmctl_init_free(&in);
@@ -153,75 +150,6 @@ llmctl_init(int argc, char **argv)
            "valid.\n", in.store, in.secret);
 
     return llmctl_flush();
-}
-
-
-/* "USER", "USER:GROUP", "33:33".  A user's group is its own by default */
-
-static int
-llmctl_init_owner(llmctl_init_t *in, const char *owner)
-{
-    char           *colon, *end, *name;
-    struct group   *gr;
-    struct passwd  *pw;
-
-    name = strdup(owner);
-    if (name == NULL) {
-        return llmctl_error(LLMCTL_FAILED, "no memory");
-    }
-
-    colon = strchr(name, ':');
-    if (colon != NULL) {
-        *colon++ = '\0';
-    }
-
-    pw = getpwnam(name);
-
-    if (pw != NULL) {
-        in->uid = pw->pw_uid;
-        in->gid = pw->pw_gid;
-
-    } else {
-        in->uid = (uid_t) strtoul(name, &end, 10);
-
-        if (*name < '0' || *name > '9' || *end != '\0') {
-            goto unknown;
-        }
-
-        pw = getpwuid(in->uid);
-        in->gid = (pw != NULL) ? pw->pw_gid : (gid_t) in->uid;
-    }
-
-    if (colon != NULL) {
-        gr = getgrnam(colon);
-
-        if (gr != NULL) {
-            in->gid = gr->gr_gid;
-
-        } else {
-            in->gid = (gid_t) strtoul(colon, &end, 10);
-
-            if (*colon < '0' || *colon > '9' || *end != '\0') {
-                goto unknown;
-            }
-        }
-    }
-
-    free(name);
-    in->chown = 1;
-
-    if (geteuid() != 0 && in->uid != geteuid()) {
-        return llmctl_error(LLMCTL_FAILED,
-                            "init: --owner: only root can give files away");
-    }
-
-    return LLMCTL_OK;
-
-unknown:
-
-    free(name);
-
-    return llmctl_error(LLMCTL_FAILED, "init: --owner: no such user or group");
 }
 
 
@@ -322,39 +250,8 @@ llmctl_init_store(const llmctl_init_t *in, char *err, size_t errlen)
     llm_secret_close(secret);
 
     if (rc == LLM_OK && in->chown) {
-        rc = llmctl_init_chown(in, err, errlen);
+        rc = llmctl_give(in->store, in->uid, in->gid, err, errlen);
     }
-
-    return rc;
-}
-
-
-/* the files first: until the directory is given away, it is ours alone */
-
-static int
-llmctl_init_chown(const llmctl_init_t *in, char *err, size_t errlen)
-{
-    int  fd, rc;
-
-    fd = open(in->store, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
-
-    if (fd == -1) {
-        return llm_err(err, errlen, LLM_ERROR, "%s: open: %s", in->store,
-                       strerror(errno));
-    }
-
-    rc = LLM_OK;
-
-    if (fchownat(fd, "data.mdb", in->uid, in->gid, AT_SYMLINK_NOFOLLOW) == -1
-        || (fchownat(fd, "lock.mdb", in->uid, in->gid, AT_SYMLINK_NOFOLLOW)
-            == -1 && errno != ENOENT)
-        || fchown(fd, in->uid, in->gid) == -1)
-    {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s: chown: %s", in->store,
-                     strerror(errno));
-    }
-
-    (void) close(fd);
 
     return rc;
 }

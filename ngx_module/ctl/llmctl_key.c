@@ -2,8 +2,8 @@
 /*
  * Copyright (C) nginx-llm contributors
  *
- * llmctl key: create, list, show, revoke.  A key is printed once, by create;
- * it is in no other output, no error, no argument.
+ * llmctl key: create, show, update, rotate, revoke.  A key is printed once, by
+ * create, rotate or leak; it is in no other output, no error, no argument.
  */
 
 
@@ -12,623 +12,563 @@
 #endif
 
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <jansson.h>
-#include <openssl/crypto.h>
-
-#include "../store/llm_store.h"
-#include "llmctl.h"
+#include "llmctl_key.h"
 
 
-#define LLMCTL_EXPIRES_MAX  (100LL * 366 * 86400)   /* seconds from now */
-
-
+/* what create and update share, from the command line */
 typedef struct {
-    const char  *client;        /* NULL: all */
-    int          json;
-    int          width;         /* of the client's column */
-    int64_t      now;
-    size_t       n;
-} llmctl_list_t;
+    const char  *client;
+    const char  *role;
+    const char  *expires;
+    const char  *models;
+    const char  *addresses;
+    const char  *rpm;
+    const char  *tpm;
+    const char  *concurrent;
+    const char  *day;
+    const char  *month;
+} llmctl_scopes_t;
 
 
-static int llmctl_store(const char *path, llm_store_t **st);
-static int llmctl_store_become(const char *path);
-static int llmctl_expires(const char *s, int64_t *when);
-static int llmctl_date(const char *s, int64_t *when);
-static int llmctl_key_id(const char *cmd, const char *id);
-static int llmctl_width(void *data, const llm_key_t *k);
-static int llmctl_row(void *data, const llm_key_t *k);
-static int llmctl_print(const llm_key_t *k, const char *key, int json);
-static json_t *llmctl_json(const llm_key_t *k, int64_t now);
-static const char *llmctl_status(const llm_key_t *k, int64_t now);
-static char *llmctl_time(char *buf, size_t size, int64_t t);
+#define LLMCTL_SCOPES_OPTS(s)                                                 \
+    { "client", &(s)->client, NULL },                                         \
+    { "role", &(s)->role, NULL },                                             \
+    { "expires", &(s)->expires, NULL },                                       \
+    { "models", &(s)->models, NULL },                                         \
+    { "addresses", &(s)->addresses, NULL },                                   \
+    { "rpm", &(s)->rpm, NULL },                                               \
+    { "tpm", &(s)->tpm, NULL },                                               \
+    { "concurrent", &(s)->concurrent, NULL },                                 \
+    { "tokens-per-day", &(s)->day, NULL },                                    \
+    { "tokens-per-month", &(s)->month, NULL }
+
+
+static int llmctl_scopes(llmctl_admin_t *x, const llmctl_scopes_t *s,
+    json_t **body);
+static int llmctl_number(llmctl_admin_t *x, json_t *o, const char *name,
+    const char *option, const char *value);
+static int llmctl_words(llmctl_admin_t *x, json_t *o, const char *name,
+    const char *value);
+static int llmctl_key_verb(llmctl_admin_t *x, int secret, const char *method,
+    const char *id, const char *verb, json_t *body);
+static void llmctl_key_scopes(json_t *scopes);
+static void llmctl_key_words(const char *title, json_t *list);
+static void llmctl_key_usage(json_t *usage);
 
 
 int
 llmctl_key_create(int argc, char **argv)
 {
-    int            json, rc;
-    char           err[LLM_ERRLEN], key[LLM_KEY_LEN + 1];
-    llm_key_t      k;
-    const char    *store, *source, *client, *role, *expires, *none[1];
-    llm_store_t   *st;
-    llm_secret_t  *secret;
+    int                 rc;
+    json_t             *body;
+    const char         *none[1];
+    llmctl_admin_t      x;
+    llmctl_scopes_t     s;
+    llm_admin_reply_t   reply;
 
     const llmctl_opt_t  opts[] = {
-        { "store", &store, NULL },
-        { "secret", &source, NULL },
-        { "client", &client, NULL },
-        { "role", &role, NULL },
-        { "expires", &expires, NULL },
-        { "json", NULL, &json },
+        LLMCTL_STORE_OPTS(&x),
+        LLMCTL_CODE_OPTS(&x),
+        LLMCTL_SCOPES_OPTS(&s),
         { NULL, NULL, NULL }
     };
 
-    store = LLMCTL_STORE;
-    source = LLMCTL_SECRET;
-    client = role = NULL;
-    expires = "90d";
-    json = 0;
+    llmctl_admin_init(&x, argv[0]);
+    memset(&s, 0, sizeof(s));
 
     rc = llmctl_options(argc, argv, opts, none, 0);
     if (rc != LLMCTL_OK) {
         return rc;
     }
 
-    if (client == NULL || role == NULL) {
+    if (s.client == NULL || s.role == NULL) {
         return llmctl_error(LLMCTL_USAGE, "key create: --client and --role "
                             "are needed, see llmctl key create --help");
     }
 
-    memset(&k, 0, sizeof(k));
-
-    if (strlen(client) > LLM_CLIENT_MAX) {
-        return llmctl_error(LLMCTL_USAGE, "key create: --client: "
-                            "at most %d characters", LLM_CLIENT_MAX);
-    }
-
-    strcpy(k.client, client);
-    k.role = llm_role_parse(role, strlen(role));
-
-    if (k.role == LLM_ROLE_NONE) {
-        return llmctl_error(LLMCTL_USAGE, "key create: --role: "
-                            "user, operator or admin");
-    }
-
-    rc = llmctl_expires(expires, &k.expires);
+    rc = llmctl_scopes(&x, &s, &body);
     if (rc != LLMCTL_OK) {
         return rc;
     }
 
-    rc = llmctl_source("key create", source);
+    rc = llmctl_admin_open(&x, LLMCTL_SECRET_NEED);
+
     if (rc != LLMCTL_OK) {
+        json_decref(body);
         return rc;
     }
 
-    rc = llm_secret_open(&secret, source, err, sizeof(err));
-    if (rc != LLM_OK) {
-        return llmctl_error(llmctl_exit(rc), "%s", err);
-    }
+    rc = llmctl_admin_call(&x, "POST", "keys", NULL, body, &reply);
 
-    rc = llmctl_store(store, &st);
+    if (rc == LLMCTL_OK) {
+        rc = llmctl_key_print(&x, reply.body);
 
-    if (rc != LLMCTL_OK) {
-        llm_secret_close(secret);
-        return rc;
-    }
-
-    rc = llm_key_create(st, secret, &k, key, err, sizeof(err));
-    llm_secret_close(secret);
-
-    if (rc != LLM_OK) {
-        llm_store_close(st);
-
-        /* of what is still unchecked here: the client's name */
-        return llmctl_error(strncmp(err, "key: client:", 12) == 0
-                            ? LLMCTL_USAGE : llmctl_exit(rc), "%s", err);
-    }
-
-    rc = llmctl_print(&k, key, json);
-    OPENSSL_cleanse(key, sizeof(key));
-
-    if (rc != LLMCTL_OK) {
-
-        /* nobody has it: it must not stay valid */
-
-        if (llm_key_revoke(st, k.id, &k, err, sizeof(err)) == LLM_OK) {
-            (void) llmctl_error(0, "%s: the key could not be printed and "
-                                "is revoked", k.id);
-        } else {
-            (void) llmctl_error(0, "the key could not be printed, and it "
-                                "could not be revoked: %s", err);
+        if (rc != LLMCTL_OK) {
+            rc = llmctl_key_unseen(&x, llmctl_text(reply.body, "id"), rc);
         }
     }
 
-    llm_store_close(st);
+    llm_admin_done(&reply);
+    llmctl_admin_close(&x);
 
     return rc;
 }
 
 
 int
-llmctl_key_list(int argc, char **argv)
+llmctl_key_unseen(llmctl_admin_t *x, const char *id, int rc)
 {
-    int             rc;
-    char            err[LLM_ERRLEN];
-    const char     *store, *source, *none[1];
-    llm_store_t    *st;
-    llmctl_list_t   list;
+    char       err[LLM_ERRLEN];
+    llm_key_t  k;
 
-    const llmctl_opt_t  opts[] = {
-        { "store", &store, NULL },
-        { "secret", &source, NULL },
-        { "client", &list.client, NULL },
-        { "json", NULL, &list.json },
-        { NULL, NULL, NULL }
-    };
+    /* by itself: another code would be needed for the call */
 
-    store = LLMCTL_STORE;
-    memset(&list, 0, sizeof(list));
+    llm_store_actor(x->st, x->actor);
 
-    rc = llmctl_options(argc, argv, opts, none, 0);
-
-    if (rc == LLMCTL_OK) {
-        rc = llmctl_store(store, &st);
+    if (llm_key_revoke(x->st, id, &k, err, sizeof(err)) == LLM_OK) {
+        return llmctl_error(rc, "%s: the key could not be printed and is "
+                            "revoked", id);
     }
 
-    if (rc != LLMCTL_OK) {
-        return rc;
-    }
-
-    list.now = (int64_t) time(NULL);
-    list.width = (int) strlen("CLIENT");
-
-    if (list.json) {
-        printf("[");
-
-    } else {
-        (void) llm_key_each(st, NULL, llmctl_width, &list, NULL, 0);
-
-        printf("%-*s  %-*s  %-8s  %-7s  %-20s  %-20s  %s\n",
-               LLM_KEY_ID_LEN, "ID", list.width, "CLIENT", "ROLE", "STATUS",
-               "CREATED", "EXPIRES", "REVOKED");
-    }
-
-    /* bad records come at the end as one error, after the good ones */
-
-    rc = llm_key_each(st, NULL, llmctl_row, &list, err, sizeof(err));
-    llm_store_close(st);
-
-    if (list.json) {
-        printf("%s]\n", list.n == 0 ? "" : "\n");
-    }
-
-    if (llmctl_flush() != LLMCTL_OK) {
-        return LLMCTL_FAILED;
-    }
-
-    return rc == LLM_OK ? LLMCTL_OK
-                        : llmctl_error(LLMCTL_FAILED, "%s", err);
+    return llmctl_error(rc, "the key could not be printed, and it could not "
+                        "be revoked: %s", err);
 }
 
 
 int
 llmctl_key_show(int argc, char **argv)
 {
-    int           json, rc;
-    char          err[LLM_ERRLEN];
-    llm_key_t     k;
-    const char   *store, *source, *id[1];
-    llm_store_t  *st;
+    int              rc;
+    const char      *id[1];
+    llmctl_admin_t   x;
 
     const llmctl_opt_t  opts[] = {
-        { "store", &store, NULL },
-        { "secret", &source, NULL },
-        { "json", NULL, &json },
+        LLMCTL_STORE_OPTS(&x),
         { NULL, NULL, NULL }
     };
 
-    store = LLMCTL_STORE;
-    json = 0;
+    llmctl_admin_init(&x, argv[0]);
 
     rc = llmctl_options(argc, argv, opts, id, 1);
-
-    if (rc == LLMCTL_OK) {
-        rc = llmctl_key_id("key show", id[0]);
-    }
-
-    if (rc == LLMCTL_OK) {
-        rc = llmctl_store(store, &st);
-    }
-
     if (rc != LLMCTL_OK) {
         return rc;
     }
 
-    rc = llm_key_get(st, id[0], &k, err, sizeof(err));
-    llm_store_close(st);
-
-    if (rc != LLM_OK) {
-        return llmctl_error(llmctl_exit(rc), "%s", err);
-    }
-
-    return llmctl_print(&k, NULL, json);
+    return llmctl_key_verb(&x, LLMCTL_SECRET_NONE, "GET", id[0], NULL, NULL);
 }
 
 
 int
 llmctl_key_revoke(int argc, char **argv)
 {
-    int           json, rc;
-    char          err[LLM_ERRLEN];
-    llm_key_t     k;
-    const char   *store, *source, *id[1];
-    llm_store_t  *st;
+    int              rc;
+    const char      *id[1];
+    llmctl_admin_t   x;
 
     const llmctl_opt_t  opts[] = {
-        { "store", &store, NULL },
-        { "secret", &source, NULL },
-        { "json", NULL, &json },
+        LLMCTL_STORE_OPTS(&x),
+        LLMCTL_CODE_OPTS(&x),
         { NULL, NULL, NULL }
     };
 
-    store = LLMCTL_STORE;
-    json = 0;
+    llmctl_admin_init(&x, argv[0]);
+
+    rc = llmctl_options(argc, argv, opts, id, 1);
+    if (rc != LLMCTL_OK) {
+        return rc;
+    }
+
+    return llmctl_key_verb(&x, LLMCTL_SECRET_TRY, "POST", id[0], "revoke",
+                           NULL);
+}
+
+
+int
+llmctl_key_update(int argc, char **argv)
+{
+    int               rc;
+    json_t           *body;
+    const char       *id[1];
+    llmctl_admin_t    x;
+    llmctl_scopes_t   s;
+
+    const llmctl_opt_t  opts[] = {
+        LLMCTL_STORE_OPTS(&x),
+        LLMCTL_CODE_OPTS(&x),
+        LLMCTL_SCOPES_OPTS(&s),
+        { NULL, NULL, NULL }
+    };
+
+    llmctl_admin_init(&x, argv[0]);
+    memset(&s, 0, sizeof(s));
+
+    rc = llmctl_options(argc, argv, opts, id, 1);
+    if (rc != LLMCTL_OK) {
+        return rc;
+    }
+
+    rc = llmctl_scopes(&x, &s, &body);
+    if (rc != LLMCTL_OK) {
+        return rc;
+    }
+
+    return llmctl_key_verb(&x, LLMCTL_SECRET_TRY, "PATCH", id[0], NULL, body);
+}
+
+
+/* steals body */
+
+static int
+llmctl_key_verb(llmctl_admin_t *x, int secret, const char *method,
+    const char *id, const char *verb, json_t *body)
+{
+    int                 rc;
+    char                path[128];
+    llm_admin_reply_t   reply;
+
+    rc = llmctl_admin_path(x, "keys", id, verb, path, sizeof(path));
+
+    if (rc == LLMCTL_OK) {
+        rc = llmctl_admin_open(x, secret);
+    }
+
+    if (rc != LLMCTL_OK) {
+        json_decref(body);
+        return rc;
+    }
+
+    rc = llmctl_admin_call(x, method, path, NULL, body, &reply);
+
+    if (rc == LLMCTL_OK) {
+        rc = llmctl_key_print(x, reply.body);
+    }
+
+    llm_admin_done(&reply);
+    llmctl_admin_close(x);
+
+    return rc;
+}
+
+
+int
+llmctl_key_rotate(int argc, char **argv)
+{
+    int                 rc;
+    char                path[128];
+    json_t             *body;
+    const char         *id[1], *grace, *expires;
+    llmctl_admin_t      x;
+    llm_admin_reply_t   reply;
+
+    const llmctl_opt_t  opts[] = {
+        LLMCTL_STORE_OPTS(&x),
+        LLMCTL_CODE_OPTS(&x),
+        { "grace", &grace, NULL },
+        { "expires", &expires, NULL },
+        { "idempotency-key", &x.idem, NULL },
+        { NULL, NULL, NULL }
+    };
+
+    llmctl_admin_init(&x, argv[0]);
+    grace = expires = NULL;
 
     rc = llmctl_options(argc, argv, opts, id, 1);
 
     if (rc == LLMCTL_OK) {
-        rc = llmctl_key_id("key revoke", id[0]);
+        rc = llmctl_admin_path(&x, "keys", id[0], "rotate", path,
+                               sizeof(path));
+    }
+
+    if (rc != LLMCTL_OK) {
+        return rc;
+    }
+
+    body = json_object();
+    rc = llmctl_admin_put(&x, body, "grace", grace);
+
+    if (rc == LLMCTL_OK) {
+        rc = llmctl_admin_put(&x, body, "expires", expires);
     }
 
     if (rc == LLMCTL_OK) {
-        rc = llmctl_store(store, &st);
+        rc = llmctl_admin_open(&x, LLMCTL_SECRET_NEED);
     }
 
     if (rc != LLMCTL_OK) {
+        json_decref(body);
         return rc;
     }
 
-    rc = llm_key_revoke(st, id[0], &k, err, sizeof(err));
-    llm_store_close(st);
+    rc = llmctl_admin_call(&x, "POST", path, NULL, body, &reply);
 
-    if (rc != LLM_OK) {
-        return llmctl_error(llmctl_exit(rc), "%s", err);
+    if (rc == LLMCTL_OK && llmctl_key_print(&x, reply.body) != LLMCTL_OK) {
+
+        /* both are good: what is rotated must go on */
+
+        rc = llmctl_error(LLMCTL_FAILED, x.idem != NULL
+                          ? "%s: the new key could not be printed: run this "
+                            "again with the same --idempotency-key"
+                          : "%s: the new key could not be printed: rotate it "
+                            "again, with --grace 0 once the old one is no "
+                            "longer in use", id[0]);
     }
 
-    return llmctl_print(&k, NULL, json);
+    llm_admin_done(&reply);
+    llmctl_admin_close(&x);
+
+    return rc;
 }
 
 
 static int
-llmctl_key_id(const char *cmd, const char *id)
+llmctl_scopes(llmctl_admin_t *x, const llmctl_scopes_t *s, json_t **body)
 {
-    if (id == NULL) {
-        return llmctl_error(LLMCTL_USAGE, "%s: the key's id is needed, "
-                            "see llmctl %s --help", cmd, cmd);
+    int      rc;
+    json_t  *o;
+
+    o = json_object();
+
+    if (o == NULL) {
+        return llmctl_error(LLMCTL_FAILED, "no memory");
     }
 
-    if (strncmp(id, "sk-", 3) == 0) {
-        return llmctl_error(LLMCTL_USAGE, "%s: that is a key, not its id "
-                            "(key_...): others on this machine could have "
-                            "seen it in the process list", cmd);
+    rc = LLMCTL_OK;
+
+    if (s->expires != NULL && strcmp(s->expires, "never") == 0) {
+        (void) json_object_set_new(o, "expires", json_null());
+
+    } else {
+        rc = llmctl_admin_put(x, o, "expires", s->expires);
     }
 
-    return LLMCTL_OK;
-}
-
-
-static int
-llmctl_store(const char *path, llm_store_t **st)
-{
-    int   rc;
-    char  err[LLM_ERRLEN];
-
-    rc = llmctl_store_become(path);
-    if (rc != LLMCTL_OK) {
-        return rc;
-    }
-
-    rc = llm_store_open(st, path, 0, err, sizeof(err));
-
-    if (rc == LLM_NOTFOUND) {
-        return llmctl_error(LLMCTL_NOTFOUND,
-                            "%s (llmctl init makes a store)", err);
-    }
-
-    if (rc != LLM_OK) {
-        return llmctl_error(llmctl_exit(rc), "%s", err);
-    }
-
-    return LLMCTL_OK;
-}
-
-
-/*
- * Root becomes the store's owner, for good: the files it makes are then the
- * workers' own, and links in a directory that root does not own lead root
- * nowhere.
- */
-
-static int
-llmctl_store_become(const char *path)
-{
-    struct stat  sb;
-
-    if (geteuid() != 0 || stat(path, &sb) == -1 || sb.st_uid == 0) {
-        return LLMCTL_OK;
-    }
-
-    if (setgroups(0, NULL) == -1 || setgid(sb.st_gid) == -1
-        || setuid(sb.st_uid) == -1)
+    if (rc == LLMCTL_OK
+        && (rc = llmctl_admin_put(x, o, "client", s->client)) == LLMCTL_OK
+        && (rc = llmctl_admin_put(x, o, "role", s->role)) == LLMCTL_OK
+        && (rc = llmctl_words(x, o, "models", s->models)) == LLMCTL_OK
+        && (rc = llmctl_words(x, o, "addresses", s->addresses)) == LLMCTL_OK
+        && (rc = llmctl_number(x, o, "requests_per_minute", "rpm", s->rpm))
+           == LLMCTL_OK
+        && (rc = llmctl_number(x, o, "tokens_per_minute", "tpm", s->tpm))
+           == LLMCTL_OK
+        && (rc = llmctl_number(x, o, "concurrent", "concurrent",
+                               s->concurrent)) == LLMCTL_OK
+        && (rc = llmctl_number(x, o, "tokens_per_day", "tokens-per-day",
+                               s->day)) == LLMCTL_OK)
     {
-        return llmctl_error(LLMCTL_FAILED, "%s: to become its owner: %s",
-                            path, strerror(errno));
+        rc = llmctl_number(x, o, "tokens_per_month", "tokens-per-month",
+                           s->month);
     }
+
+    if (rc != LLMCTL_OK) {
+        json_decref(o);
+        return rc;
+    }
+
+    *body = o;
 
     return LLMCTL_OK;
 }
 
 
-/* "never", a time from now, or a day or time in UTC */
+/* "none" is no limit */
 
 static int
-llmctl_expires(const char *s, int64_t *when)
+llmctl_number(llmctl_admin_t *x, json_t *o, const char *name,
+    const char *option, const char *value)
 {
     char       *end;
-    int64_t     now, unit;
     long long   n;
 
-    now = (int64_t) time(NULL);
-
-    if (strcmp(s, "never") == 0) {
-        *when = 0;
+    if (value == NULL) {
         return LLMCTL_OK;
     }
 
-    if (*s < '0' || *s > '9') {
-        goto invalid;
-    }
-
-    if (llmctl_date(s, when)) {
-        if (*when <= now) {
-            return llmctl_error(LLMCTL_USAGE,
-                                "key create: --expires: it is in the past");
-        }
-
+    if (strcmp(value, "none") == 0) {
+        (void) json_object_set_new(o, name, json_null());
         return LLMCTL_OK;
     }
 
     errno = 0;
-    n = strtoll(s, &end, 10);
+    n = strtoll(value, &end, 10);
 
-    switch (*end) {
-    case 's':
-        unit = 1;
-        break;
-    case 'm':
-        unit = 60;
-        break;
-    case 'h':
-        unit = 3600;
-        break;
-    case 'd':
-        unit = 86400;
-        break;
-    case 'w':
-        unit = 7 * 86400;
-        break;
-    default:
-        goto invalid;
+    if (*value < '0' || *value > '9' || *end != '\0' || errno != 0) {
+        return llmctl_error(LLMCTL_USAGE, "%s: --%s: a number, or none",
+                            x->cmd, option);
     }
 
-    if (errno != 0 || end[1] != '\0' || n < 1
-        || n > LLMCTL_EXPIRES_MAX / unit)
-    {
-        goto invalid;
-    }
-
-    *when = now + n * unit;
+    (void) json_object_set_new(o, name, json_integer(n));
 
     return LLMCTL_OK;
-
-invalid:
-
-    return llmctl_error(LLMCTL_USAGE, "key create: --expires: "
-                        "90d, 12h, 2027-01-31 or never");
 }
 
 
-static int
-llmctl_date(const char *s, int64_t *when)
-{
-    char       *end;
-    time_t      t;
-    struct tm   tm, back;
-
-    memset(&tm, 0, sizeof(tm));
-
-    end = strptime(s, "%Y-%m-%d", &tm);
-
-    if (end == NULL || end != s + 10) {
-        return 0;
-    }
-
-    if (*end != '\0') {
-        end = strptime(end, "T%H:%M:%SZ", &tm);
-
-        if (end == NULL || *end != '\0') {
-            return 0;
-        }
-    }
-
-    /* February 30 would become March 1 */
-
-    back = tm;
-    t = timegm(&back);
-
-    if (back.tm_mday != tm.tm_mday || back.tm_mon != tm.tm_mon
-        || back.tm_sec != tm.tm_sec)
-    {
-        return 0;
-    }
-
-    *when = (int64_t) t;
-
-    return 1;
-}
-
+/* "a,b"; "none" is no restriction */
 
 static int
-llmctl_width(void *data, const llm_key_t *k)
+llmctl_words(llmctl_admin_t *x, json_t *o, const char *name,
+    const char *value)
 {
-    int             n;
-    llmctl_list_t  *list = data;
+    size_t   n;
+    json_t  *list;
 
-    n = (int) strlen(k->client);
-
-    if (n > list->width
-        && (list->client == NULL || strcmp(list->client, k->client) == 0))
-    {
-        list->width = n;
+    if (value == NULL) {
+        return LLMCTL_OK;
     }
 
-    return 0;
-}
-
-
-static int
-llmctl_row(void *data, const llm_key_t *k)
-{
-    char            created[32], expires[32], revoked[32];
-    json_t         *json;
-    llmctl_list_t  *list = data;
-
-    if (list->client != NULL && strcmp(list->client, k->client) != 0) {
-        return 0;
+    if (strcmp(value, "none") == 0) {
+        (void) json_object_set_new(o, name, json_null());
+        return LLMCTL_OK;
     }
 
-    if (list->json) {
-        json = llmctl_json(k, list->now);
-        printf("%s\n ", list->n++ == 0 ? "" : ",");
-        (void) json_dumpf(json, stdout, 0);
-        json_decref(json);
+    list = json_array();
 
-    } else {
-        printf("%-*s  %-*s  %-8s  %-7s  %-20s  %-20s  %s\n",
-               LLM_KEY_ID_LEN, k->id, list->width, k->client,
-               llm_role_name(k->role), llmctl_status(k, list->now),
-               llmctl_time(created, sizeof(created), k->created),
-               k->expires == 0 ? "never"
-                   : llmctl_time(expires, sizeof(expires), k->expires),
-               k->revoked == 0 ? "-"
-                   : llmctl_time(revoked, sizeof(revoked), k->revoked));
-    }
+    for ( ;; ) {
+        n = strcspn(value, ",");
 
-    return ferror(stdout);
-}
-
-
-/* key: NULL but for a new one */
-
-static int
-llmctl_print(const llm_key_t *k, const char *key, int json)
-{
-    int      rc;
-    char     buf[32];
-    json_t  *o;
-    int64_t  now;
-
-    now = (int64_t) time(NULL);
-
-    if (json) {
-        o = llmctl_json(k, now);
-
-        if (o != NULL && key != NULL) {
-            (void) json_object_set_new(o, "key", json_string(key));
+        if (json_array_append_new(list, json_stringn(value, n)) != 0) {
+            json_decref(list);
+            return llmctl_error(LLMCTL_USAGE, "%s: --%s: it is not UTF-8",
+                                x->cmd, name);
         }
 
-        rc = json_dumpf(o, stdout, 0);
-        json_decref(o);
-        printf("\n");
+        if (value[n] == '\0') {
+            break;
+        }
 
-        return rc == 0 ? llmctl_flush()
-                       : llmctl_error(LLMCTL_FAILED, "JSON: not written");
+        value += n + 1;
+    }
+
+    (void) json_object_set_new(o, name, list);
+
+    return LLMCTL_OK;
+}
+
+
+int
+llmctl_key_print(const llmctl_admin_t *x, json_t *o)
+{
+    const char  *s;
+
+    if (x->json) {
+        return llmctl_admin_json(o);
     }
 
     printf("id:      %s\nclient:  %s\nrole:    %s\nstatus:  %s\n"
-           "created: %s\n", k->id, k->client, llm_role_name(k->role),
-           llmctl_status(k, now), llmctl_time(buf, sizeof(buf), k->created));
-    printf("expires: %s\n", k->expires == 0 ? "never"
-           : llmctl_time(buf, sizeof(buf), k->expires));
+           "created: %s\n", llmctl_text(o, "id"), llmctl_text(o, "client"),
+           llmctl_text(o, "role"), llmctl_text(o, "status"),
+           llmctl_text(o, "created"));
 
-    if (k->revoked != 0) {
-        printf("revoked: %s\n", llmctl_time(buf, sizeof(buf), k->revoked));
+    if (strcmp(llmctl_text(o, "issued"), llmctl_text(o, "created")) != 0) {
+        printf("issued:  %s\n", llmctl_text(o, "issued"));
     }
 
-    if (key != NULL) {
-        printf("key:     %s\n\n"
-               "Keep the key now: it is stored nowhere and not shown "
-               "again.\n", key);
+    s = json_string_value(json_object_get(o, "expires"));
+    printf("expires: %s\n", s != NULL ? s : "never");
+
+    if (strcmp(llmctl_text(o, "ends"), s != NULL ? s : "-") != 0) {
+        printf("ends:    %s (its maximum age)\n", llmctl_text(o, "ends"));
+    }
+
+    s = json_string_value(json_object_get(o, "revoked"));
+
+    if (s != NULL) {
+        printf("revoked: %s\n", s);
+    }
+
+    llmctl_key_scopes(json_object_get(o, "scopes"));
+    llmctl_key_usage(json_object_get(o, "usage"));
+
+    s = json_string_value(json_object_get(o, "note"));
+
+    if (s != NULL) {
+        printf("note:    %s\n", s);
+    }
+
+    s = json_string_value(json_object_get(o, "key"));
+
+    if (s != NULL) {
+        printf("key:     %s\n", s);
+
+        if (json_object_get(o, "grace_until") != NULL) {
+            printf("\nThe old key %s%s.\n",
+                   json_is_string(json_object_get(o, "grace_until"))
+                   ? "stays valid until " : "is not valid any more",
+                   json_is_string(json_object_get(o, "grace_until"))
+                   ? llmctl_text(o, "grace_until") : "");
+        }
+
+        printf("\nKeep the key now: it is stored nowhere and not shown "
+               "again.\n");
     }
 
     return llmctl_flush();
 }
 
 
-static json_t *
-llmctl_json(const llm_key_t *k, int64_t now)
+static void
+llmctl_key_scopes(json_t *scopes)
 {
-    char  created[32], expires[32], revoked[32];
+    size_t   i;
+    json_t  *v;
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?}",
-                     "id", k->id,
-                     "client", k->client,
-                     "role", llm_role_name(k->role),
-                     "status", llmctl_status(k, now),
-                     "created",
-                     llmctl_time(created, sizeof(created), k->created),
-                     "expires", k->expires == 0 ? NULL
-                     : llmctl_time(expires, sizeof(expires), k->expires),
-                     "revoked", k->revoked == 0 ? NULL
-                     : llmctl_time(revoked, sizeof(revoked), k->revoked));
+    static const char *const  names[][2] = {
+        { "requests_per_minute", "requests a minute" },
+        { "tokens_per_minute", "tokens a minute" },
+        { "concurrent", "requests at a time" },
+        { "tokens_per_day", "tokens a day" },
+        { "tokens_per_month", "tokens a month" }
+    };
+
+    llmctl_key_words("models", json_object_get(scopes, "models"));
+    llmctl_key_words("from", json_object_get(scopes, "addresses"));
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        v = json_object_get(scopes, names[i][0]);
+
+        if (json_is_integer(v)) {
+            printf("limit:   %lld %s\n", (long long) json_integer_value(v),
+                   names[i][1]);
+        }
+    }
 }
 
 
-static const char *
-llmctl_status(const llm_key_t *k, int64_t now)
+static void
+llmctl_key_words(const char *title, json_t *list)
 {
-    if (k->revoked != 0) {
-        return "revoked";
+    size_t   i;
+    json_t  *v;
+
+    if (json_array_size(list) == 0) {
+        return;
     }
 
-    return (k->expires != 0 && k->expires <= now) ? "expired" : "active";
+    printf("%s:%*s", title, (int) (8 - strlen(title)), "");
+
+    json_array_foreach(list, i, v) {
+        printf("%s%s", i == 0 ? "" : ", ", json_string_value(v));
+    }
+
+    printf("\n");
 }
 
 
-/* ISO 8601, UTC */
-
-static char *
-llmctl_time(char *buf, size_t size, int64_t t)
+static void
+llmctl_key_usage(json_t *usage)
 {
-    time_t     tt;
-    struct tm  tm;
-
-    tt = (time_t) t;
-
-    if (gmtime_r(&tt, &tm) == NULL
-        || strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-    {
-        (void) snprintf(buf, size, "%lld", (long long) t);
+    if (!json_is_object(usage)) {
+        return;
     }
 
-    return buf;
+    printf("used:    %lld calls, %lld + %lld tokens, last %s\n",
+           (long long) json_integer_value(json_object_get(usage, "calls")),
+           (long long) json_integer_value(json_object_get(usage,
+                                                          "prompt_tokens")),
+           (long long) json_integer_value(json_object_get(usage,
+                                                      "completion_tokens")),
+           llmctl_text(usage, "last_used"));
 }
