@@ -431,7 +431,10 @@ llm_admin_totp_codes(const llm_totp_enrol_t *e)
     list = json_array();
 
     for (i = 0; i < LLM_TOTP_CODES; i++) {
-        (void) json_array_append_new(list, json_string(e->recovery[i]));
+        if (json_array_append_new(list, json_string(e->recovery[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
     }
 
     return list;

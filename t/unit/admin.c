@@ -580,6 +580,114 @@ test_changes(void)
 }
 
 
+/* the Nth allocation of an answer fails, for each N */
+
+static long  fail_at;
+
+
+static void *
+failing(size_t n)
+{
+    return fail_at != 0 && --fail_at == 0 ? NULL : malloc(n);
+}
+
+
+static int
+count_active(void *data, const llm_key_t *k)
+{
+    *(int *) data += k->revoked == 0;
+    return 0;
+}
+
+
+static int
+active(void)
+{
+    int  n = 0;
+
+    llm_key_each(st, NULL, count_active, &n, E);
+
+    return n;
+}
+
+
+static void
+test_memory(void)
+{
+    int        bad, before, more;
+    long       n;
+    size_t     i;
+    json_t    *body;
+    llm_key_t  k;
+
+    struct { const char  *method, *url, *body; int  made; } list[] = {
+        { "GET", "keys", NULL, 0 },
+        { "GET", "changes", NULL, 0 },
+        { "GET", "self", NULL, 0 },
+        { "GET", "params/x", NULL, 0 },
+        { "PATCH", "params/x", "{\"top_k\":1,\"top_p\":0.5}", 0 },
+        { "POST", "keys", "{\"client\":\"a\",\"role\":\"user\","
+                          "\"models\":[\"m\"]}", 1 },
+        { "POST", NULL, NULL, 0 },
+        { "POST", "totp", NULL, 0 },
+        { "POST", NULL, NULL, 0 }
+    };
+
+    ask.key = &root;
+    made(&k, "memory", LLM_ROLE_USER);
+    list[6].url = id_path(k.id, "rotate");
+    list[8].url = id_path(k.id, "leak");
+
+    for (i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        body = list[i].body ? json_loads(list[i].body, 0, NULL) : NULL;
+        before = active();
+        bad = 0;
+
+        for (n = 1; n < 10000; n++) {
+            llm_admin_done(&reply);
+            ask.method = list[i].method;
+            ask.path = list[i].url;
+            ask.body = body;
+            ask.args = NULL;
+            ask.idem = strstr(list[i].url, "rotate") ? "memory" : NULL;
+            ask.now = clock_ms;
+
+            json_set_alloc_funcs(failing, free);
+            fail_at = n;
+            llm_admin(&adm, &ask, &reply);
+            more = fail_at == 0;
+            fail_at = 0;
+            json_set_alloc_funcs(malloc, free);
+
+            if (!more) {
+                break;
+            }
+
+            /* some of what fails is left out; then the rest is right */
+
+            if (reply.status < 400) {
+                bad += reply.body == NULL;
+                before += list[i].made;
+
+            } else {
+                bad += reply.status != 503 || reply.body != NULL;
+            }
+
+            if (strstr(list[i].url, "leak") == NULL) {
+                bad += active() != before;
+            }
+        }
+
+        ok(bad == 0 && reply.status < 400 && n > 3,
+           "%s %s: %ld failures of memory", list[i].method, list[i].url, n);
+        ask.idem = NULL;
+        json_decref(body);
+    }
+
+    call("DELETE", "totp", NULL);
+}
+
+
 static int
 add_version(void *data, uint32_t version, char *e, size_t errlen)
 {
@@ -685,6 +793,7 @@ main(void)
     test_leak();
     test_params();
     test_changes();
+    test_memory();
     test_secret();
 
     return admin_end();
