@@ -4,17 +4,24 @@
  *
  * Private to the module's files:
  *     ngx_http_llm_module.c         directives, configuration, module table
- *     ngx_http_llm_process.c        shared zone, workers, the engine's helper
- *     ngx_http_llm_auth.c           access phase: API keys
+ *     ngx_http_llm_process.c        shared zones, workers, the engine's helper
+ *     ngx_http_llm_store.c          a process's stores, what the master sets
+ *     ngx_http_llm_thread.c         a worker's thread for what blocks
+ *     ngx_http_llm_auth.c           access phase: API keys and their scopes
+ *     ngx_http_llm_quota.c          quotas, and the headers that tell them
+ *     ngx_http_llm_calls.c          records of calls and usage, to the store
+ *     ngx_http_llm_proxy.c          models and tokens of other model servers
  *     ngx_http_llm_handler.c        content phase: routes, body, submission
  *     ngx_http_llm_stream.c         engine events to SSE or JSON
+ *     ngx_http_llm_admin.c          content phase: administration
+ *     ngx_http_llm_notify.c         events to a location of the user's
  *     ngx_http_llm_json.c           JSON text, errors
  *     ngx_http_llm_variables.c      $llm_*
  *     ngx_http_llm_filter_module.c  errors in the API's shape, revocation of
  *                                   what other handlers stream
  *
  * All of it runs on the event loop of one process, but for the master's part
- * of the configuration.
+ * of the configuration and what a task runs on the worker's thread.
  */
 
 
@@ -28,12 +35,40 @@
 
 #include "../engine/llm_engine.h"
 #include "../engine/llm_request.h"
+#include "store/llm_admin.h"
+#include "store/llm_calls.h"
+#include "store/llm_quota.h"
 #include "store/llm_store.h"
+#include "store/llm_usage.h"
 
 
 #define NGX_HTTP_LLM_OUT_SIZE   16384   /* a stream's output buffer */
 #define NGX_HTTP_LLM_EVENT_SIZE 1024    /* the most one event becomes */
 #define NGX_HTTP_LLM_KEEPALIVE  5000    /* ms of silence in a stream */
+#define NGX_HTTP_LLM_FLUSH      500     /* ms until usage is in the store */
+#define NGX_HTTP_LLM_CALLS      8192    /* records that wait for it, at most */
+#define NGX_HTTP_LLM_NOTICE     14      /* days before a key's end */
+#define NGX_HTTP_LLM_QUOTA_KEYS 65536   /* keys that call at a time */
+#define NGX_HTTP_LLM_ADMIN_BODY 65536
+#define NGX_HTTP_LLM_ASK_BODY   (32 * 1024 * 1024)
+
+#define NGX_HTTP_LLM_PAYMENT_REQUIRED  402
+
+
+typedef struct ngx_http_llm_thread_s  ngx_http_llm_thread_t;
+typedef struct ngx_http_llm_notify_s  ngx_http_llm_notify_t;
+typedef struct ngx_http_llm_task_s    ngx_http_llm_task_t;
+
+
+/* work for the worker's thread: the first member of its owner's struct */
+struct ngx_http_llm_task_s {
+    void                 (*run)(ngx_http_llm_task_t *task,
+                                llm_store_t *store, llm_calls_t *calls);
+    void                 (*done)(ngx_http_llm_task_t *task);
+    ngx_http_llm_task_t   *next;
+    ngx_http_request_t    *request;     /* NULL: none, or it is gone */
+    void                  *data;
+};
 
 
 /* one process's share: worker or single process */
@@ -41,7 +76,21 @@ typedef struct {
     ngx_int_t            index;         /* in the zone, -1: none */
     ngx_connection_t    *connection;    /* of the wake-up eventfd */
     llm_store_t         *store;
+    llm_calls_t         *calls;
     time_t               store_tried;   /* the last failure to open it */
+    time_t               calls_tried;
+    uint64_t             txnid;         /* of the store, parameters known */
+    ngx_http_llm_thread_t *thread;
+
+    llm_call_t          *call;          /* records that wait, from malloc */
+    size_t               n_call;
+    size_t               max_call;
+    size_t               lost;
+    ngx_event_t          flush;
+    ngx_event_t          scan;          /* keys about to end, hourly */
+    unsigned             flushing:1;
+    unsigned             closing:1;
+
     u_char               random[4096];  /* for request ids, drawn at once */
     size_t               random_used;
     ngx_http_request_t  *request[LLM_ZONE_SLOTS];   /* by slot */
@@ -58,8 +107,11 @@ typedef struct {
     ngx_shm_zone_t         *shm;
 
     llm_secret_t           *secret;
-    ngx_flag_t              auth_used;
-    ngx_uint_t              pass_used;
+    ngx_shm_zone_t         *quota_shm;
+    time_t                  max_age;    /* seconds; 0: keys do not age */
+    ngx_uint_t              totp;       /* 1: required of all */
+    ngx_http_llm_notify_t  *notify;
+    ngx_uint_t              identity_hash[3];   /* of X-LLM-* */
 
     ngx_path_t              path;       /* makes the core spawn a helper */
     llm_host_t             *host;       /* in the helper */
@@ -76,6 +128,7 @@ typedef struct {
     ngx_uint_t          role;           /* the least that is let in */
     ngx_str_t           engine;         /* llm_pass */
     uint64_t            engine_hash;
+    ngx_flag_t          admin;          /* llm_admin */
 } ngx_http_llm_loc_conf_t;
 
 
@@ -109,6 +162,20 @@ typedef struct {
     /* llm_auth */
     llm_key_t               key;
     uint64_t                txnid;      /* of the store, when last looked */
+    ngx_str_t               totp;       /* X-LLM-TOTP */
+
+    /* quotas */
+    llm_quota_ticket_t      ticket;     /* 0: none */
+    llm_quota_view_t        quota;
+    uint64_t                granted;    /* tokens; 0: not asked for */
+
+    /* other model servers */
+    ngx_int_t               ask_status;
+    uint64_t                ask_prompt; /* tokens, estimated */
+    uint32_t                ask_choices;
+    llm_usage_scan_t       *scan;
+
+    ngx_http_llm_task_t    *task;       /* that works for it now */
 
     /* the error to answer, if any: in the pool */
     ngx_uint_t              status;
@@ -134,6 +201,7 @@ typedef struct {
     ngx_event_t             timer;      /* keep-alive; keeps the worker */
 
     unsigned                authenticated:1;
+    unsigned                asked:1;
     unsigned                revoked:1;
     unsigned                submitted:1;
     unsigned                accepted:1;
@@ -161,8 +229,42 @@ ngx_int_t ngx_http_llm_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_llm_init_process(ngx_cycle_t *cycle);
 void ngx_http_llm_exit_process(ngx_cycle_t *cycle);
 llm_zone_t *ngx_http_llm_zone(ngx_http_llm_main_conf_t *mcf);
+
+/* a descriptor in the event loop that is no client and keeps no worker */
+ngx_connection_t *ngx_http_llm_watch(int fd, void *data,
+    ngx_event_handler_pt handler, ngx_log_t *log);
+void ngx_http_llm_unwatch(ngx_connection_t *c);
+
+/* ngx_http_llm_store.c */
+
+/* the master, before it forks: what the configuration says goes into the
+ * store, what the store says into the zones */
+void ngx_http_llm_prepare_store(ngx_cycle_t *cycle,
+    ngx_http_llm_main_conf_t *mcf);
+
+/* the process's handles, opened when first needed: after the fork.  NULL:
+ * they can't be opened, the log says why */
 llm_store_t *ngx_http_llm_store(ngx_http_llm_main_conf_t *mcf,
     ngx_log_t *log);
+llm_calls_t *ngx_http_llm_calls(ngx_http_llm_main_conf_t *mcf,
+    ngx_log_t *log);
+void ngx_http_llm_start_store(ngx_cycle_t *cycle,
+    ngx_http_llm_main_conf_t *mcf);
+void ngx_http_llm_close_store(ngx_http_llm_main_conf_t *mcf);
+
+/* the engines' parameters, from the store to the zone; any thread */
+void ngx_http_llm_load_params(ngx_http_llm_main_conf_t *mcf,
+    llm_store_t *store);
+
+/* the store is at txnid now: look whether parameters changed */
+void ngx_http_llm_notice_txnid(ngx_http_llm_main_conf_t *mcf, uint64_t txnid);
+
+/* ngx_http_llm_thread.c */
+
+/* NGX_OK: run() will be called, then done(); the task must stay */
+ngx_int_t ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_task_t *task, ngx_log_t *log);
+void ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w);
 
 /* ngx_http_llm_auth.c */
 ngx_int_t ngx_http_llm_access_handler(ngx_http_request_t *r);
@@ -170,6 +272,48 @@ ngx_int_t ngx_http_llm_access_handler(ngx_http_request_t *r);
 /* NGX_OK while the request's key is good; else the error is set */
 ngx_int_t ngx_http_llm_check_key(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+
+/* ngx_http_llm_quota.c */
+ngx_int_t ngx_http_llm_quota_init_zone(ngx_shm_zone_t *shm, void *data);
+llm_quota_t *ngx_http_llm_quota(ngx_http_llm_main_conf_t *mcf);
+int64_t ngx_http_llm_now(void);                  /* unix ms */
+ngx_int_t ngx_http_llm_quota_enter(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+void ngx_http_llm_quota_leave(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+
+/* tokens in all for a request: NGX_OK, or the error is set */
+ngx_int_t ngx_http_llm_quota_reserve(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, uint64_t want, uint64_t least);
+ngx_int_t ngx_http_llm_quota_headers(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+
+/* llm_grant_pt; data: the quota table */
+int ngx_http_llm_grant(void *data, llm_grant_t *g);
+
+/* ngx_http_llm_calls.c */
+void ngx_http_llm_calls_touch(ngx_http_llm_main_conf_t *mcf);
+void ngx_http_llm_calls_finish(ngx_http_llm_main_conf_t *mcf);
+ngx_int_t ngx_http_llm_log_handler(ngx_http_request_t *r);
+
+/* ngx_http_llm_proxy.c */
+ngx_int_t ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
+ngx_int_t ngx_http_llm_proxy_header(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+ngx_int_t ngx_http_llm_proxy_body(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_chain_t *in);
+void ngx_http_llm_proxy_settle(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+
+/* ngx_http_llm_admin.c */
+ngx_int_t ngx_http_llm_admin_handler(ngx_http_request_t *r);
+
+/* ngx_http_llm_notify.c */
+char *ngx_http_llm_notify_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_llm_notify_phase(ngx_http_request_t *r);
+void ngx_http_llm_notify_start(ngx_http_llm_main_conf_t *mcf);
+void ngx_http_llm_notify_kick(ngx_http_llm_main_conf_t *mcf);
 
 /* ngx_http_llm_handler.c */
 ngx_int_t ngx_http_llm_handler(ngx_http_request_t *r);
@@ -188,6 +332,10 @@ u_char *ngx_http_llm_escape(u_char *dst, const u_char *text, size_t len);
 ngx_int_t ngx_http_llm_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *fmt, ...);
 
+/* the same from texts that are copied; an empty param: none */
+ngx_int_t ngx_http_llm_reply_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *param, const char *message);
+
 /* the noted error, or the core's own status, as a JSON body in the shape of
  * the API called; within a stream without the shape's outer members */
 ngx_int_t ngx_http_llm_error_body(ngx_http_request_t *r,
@@ -201,6 +349,7 @@ ngx_table_elt_t *ngx_http_llm_header(ngx_http_request_t *r, const char *key,
     ngx_str_t *value);
 
 /* ngx_http_llm_variables.c */
+uint32_t ngx_http_llm_completion_tokens(ngx_http_llm_ctx_t *ctx);
 ngx_int_t ngx_http_llm_add_variables(ngx_conf_t *cf);
 
 

@@ -3,7 +3,8 @@
  * Copyright (C) nginx-llm contributors
  *
  * Access phase: one API key a request, from "Authorization: Bearer" or
- * "x-api-key", looked up in the store.  Works before any content handler.
+ * "x-api-key", looked up in the store, with what it may: its role, where it
+ * may come from, its quotas, its models.  Works before any content handler.
  * What follows sees who it is in X-LLM-* headers that the client can't set,
  * and never sees the key.
  */
@@ -20,13 +21,16 @@ static ngx_int_t ngx_http_llm_lookup(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_str_t *key);
 static ngx_int_t ngx_http_llm_judge_key(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+static ngx_int_t ngx_http_llm_judge_address(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_judge_role(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_strip(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_strip(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_identity(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_push_header(ngx_list_t *list, const char *name,
-    const char *value);
+static ngx_int_t ngx_http_llm_push_header(ngx_http_request_t *r,
+    ngx_uint_t i, const char *value);
 
 
 ngx_int_t
@@ -49,17 +53,28 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
     }
 
     if (ctx->authenticated) {
-        /* an internal redirect: the key's header is gone */
+
+        /* again, after the body was read, or an internal redirect: the key's
+         * header is gone */
 
         rc = ngx_http_llm_check_key(r, ctx);
-        return rc == NGX_OK ? ngx_http_llm_judge_role(r, ctx) : rc;
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_llm_judge_role(r, ctx);
+        }
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_llm_ask(r, ctx);
+        }
+
+        return rc == NGX_DECLINED ? NGX_OK : rc;
     }
 
     rc = ngx_http_llm_find_key(r, &key);
 
     /* whatever becomes of the request, nothing after this sees the key */
 
-    if (ngx_http_llm_strip(r) != NGX_OK) {
+    if (ngx_http_llm_strip(r, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -80,14 +95,31 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    rc = ngx_http_llm_judge_address(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     rc = ngx_http_llm_judge_role(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_llm_quota_enter(r, ctx);
     if (rc != NGX_OK) {
         return rc;
     }
 
     ctx->authenticated = 1;
 
-    return ngx_http_llm_identity(r, ctx);
+    rc = ngx_http_llm_identity(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_llm_ask(r, ctx);
+
+    return rc == NGX_DECLINED ? NGX_OK : rc;
 }
 
 
@@ -206,6 +238,7 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     }
 
     if (rc == LLM_OK) {
+        ngx_http_llm_notice_txnid(mcf, ctx->txnid);
         return NGX_OK;
     }
 
@@ -225,14 +258,76 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 static ngx_int_t
 ngx_http_llm_judge_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
-    if (ctx->key.revoked) {
+    ngx_http_llm_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+
+    switch (llm_key_state(&ctx->key, (int64_t) ngx_time(), mcf->max_age)) {
+
+    case LLM_KEY_GOOD:
+        return NGX_OK;
+
+    case LLM_KEY_EXPIRED:
+        return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_expired",
+                                  "this API key has expired");
+
+    case LLM_KEY_TOO_OLD:
+        return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_too_old",
+                                  "this API key is older than a key may be "
+                                  "(%T days): it must be rotated",
+                                  mcf->max_age / (24 * 60 * 60));
+
+    case LLM_KEY_ROTATED:
+        return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_rotated",
+                                  "this API key was rotated, use the new one");
+
+    default:
         return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_revoked",
                                   "this API key was revoked");
     }
+}
 
-    if (ctx->key.expires && ctx->key.expires <= (int64_t) ngx_time()) {
-        return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_expired",
-                                  "this API key has expired");
+
+/* behind a proxy that is trusted, nginx's realip module gives the client's */
+
+static ngx_int_t
+ngx_http_llm_judge_address(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    u_char               addr[16];
+    struct sockaddr     *sa = r->connection->sockaddr;
+    struct sockaddr_in  *sin;
+
+    if (ctx->key.n_net == 0) {
+        return NGX_OK;
+    }
+
+    ngx_memzero(addr, sizeof(addr));
+
+    switch (sa->sa_family) {
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) sa;
+        addr[10] = 0xff;
+        addr[11] = 0xff;
+        ngx_memcpy(addr + 12, &sin->sin_addr, 4);
+        break;
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        ngx_memcpy(addr, &((struct sockaddr_in6 *) sa)->sin6_addr, 16);
+        break;
+#endif
+
+    default:
+        /* a UNIX socket: no address is in any range */
+        break;
+    }
+
+    if (sa->sa_family == AF_UNIX || !llm_key_from(&ctx->key, addr)) {
+        return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN,
+                                  "address_not_allowed",
+                                  "this API key may not be used from this "
+                                  "address");
     }
 
     return NGX_OK;
@@ -262,7 +357,7 @@ ngx_int_t
 ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
     int                        rc;
-    char                       id[LLM_KEY_ID_LEN + 1], err[LLM_ERRLEN];
+    char                       err[LLM_ERRLEN];
     uint64_t                   txnid;
     llm_store_t               *store;
     ngx_http_llm_main_conf_t  *mcf;
@@ -281,9 +376,9 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     txnid = llm_store_txnid(store);
 
     if (txnid != ctx->txnid || txnid == 0) {
-        ngx_memcpy(id, ctx->key.id, sizeof(id));
+        /* the same secret of the key, which may have been rotated out */
 
-        rc = llm_key_get(store, id, &ctx->key, err, sizeof(err));
+        rc = llm_key_again(store, ctx->key.tag, &ctx->key, err, sizeof(err));
 
         if (rc == LLM_NOTFOUND) {
             ctx->key.revoked = ngx_time();
@@ -310,7 +405,7 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
  */
 
 static ngx_int_t
-ngx_http_llm_strip(ngx_http_request_t *r)
+ngx_http_llm_strip(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
     ngx_str_t         ignored;
     ngx_list_t        list;
@@ -339,12 +434,34 @@ ngx_http_llm_strip(ngx_http_request_t *r)
             i = 0;
         }
 
-        if (ngx_http_llm_is_key_header(&h[i], &ignored)
-            || (h[i].key.len > 6
-                && (ngx_strncasecmp(h[i].key.data, (u_char *) "x-llm-", 6)
-                    == 0
-                    || ngx_strncasecmp(h[i].key.data, (u_char *) "x_llm_", 6)
-                       == 0)))
+        if (ngx_http_llm_is_key_header(&h[i], &ignored)) {
+            continue;
+        }
+
+        if (h[i].key.len > 6
+            && (ngx_strncasecmp(h[i].key.data, (u_char *) "x-llm-", 6) == 0
+                || ngx_strncasecmp(h[i].key.data, (u_char *) "x_llm_", 6)
+                   == 0))
+        {
+            if (h[i].key.len == sizeof("x-llm-totp") - 1
+                && ngx_strncasecmp(h[i].key.data, (u_char *) "x-llm-totp",
+                                   h[i].key.len)
+                   == 0)
+            {
+                ctx->totp = h[i].value;
+            }
+
+            continue;
+        }
+
+        /* an answer that is read for its token counts must be plain; nginx's
+         * own gzip still sees what the client takes */
+
+        if (r->method == NGX_HTTP_POST
+            && h[i].key.len == sizeof("accept-encoding") - 1
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "accept-encoding",
+                               h[i].key.len)
+               == 0)
         {
             continue;
         }
@@ -374,13 +491,9 @@ ngx_http_llm_strip(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_llm_identity(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
-    ngx_list_t  *list = &r->headers_in.headers;
-
-    if (ngx_http_llm_push_header(list, "X-LLM-Key-Id", ctx->key.id) != NGX_OK
-        || ngx_http_llm_push_header(list, "X-LLM-Client", ctx->key.client)
-           != NGX_OK
-        || ngx_http_llm_push_header(list, "X-LLM-Role",
-                                    llm_role_name(ctx->key.role))
+    if (ngx_http_llm_push_header(r, 0, ctx->key.id) != NGX_OK
+        || ngx_http_llm_push_header(r, 1, ctx->key.client) != NGX_OK
+        || ngx_http_llm_push_header(r, 2, llm_role_name(ctx->key.role))
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -391,29 +504,40 @@ ngx_http_llm_identity(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
 
 static ngx_int_t
-ngx_http_llm_push_header(ngx_list_t *list, const char *name,
+ngx_http_llm_push_header(ngx_http_request_t *r, ngx_uint_t i,
     const char *value)
 {
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t           *h;
+    ngx_http_llm_main_conf_t  *mcf;
 
-    h = ngx_list_push(list);
+    static const struct {
+        ngx_str_t  name;
+        ngx_str_t  lowcase;
+    } names[] = {
+        { ngx_string("X-LLM-Key-Id"), ngx_string("x-llm-key-id") },
+        { ngx_string("X-LLM-Client"), ngx_string("x-llm-client") },
+        { ngx_string("X-LLM-Role"), ngx_string("x-llm-role") }
+    };
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+
+    h = ngx_list_push(&r->headers_in.headers);
     if (h == NULL) {
         return NGX_ERROR;
     }
 
     ngx_memzero(h, sizeof(ngx_table_elt_t));
 
-    h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
-
-    h->lowcase_key = ngx_pnalloc(list->pool, h->key.len);
-    if (h->lowcase_key == NULL) {
-        return NGX_ERROR;
+    if (mcf->identity_hash[i] == 0) {
+        mcf->identity_hash[i] = ngx_hash_key(names[i].lowcase.data,
+                                             names[i].lowcase.len);
     }
 
-    h->hash = ngx_hash_strlow(h->lowcase_key, h->key.data, h->key.len);
+    h->hash = mcf->identity_hash[i];
+    h->key = names[i].name;
+    h->lowcase_key = names[i].lowcase.data;
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
 
     return NGX_OK;
 }

@@ -90,6 +90,14 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
+    if (ctx->key.id[0] && ngx_http_llm_quota_headers(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ctx->authenticated && ngx_http_llm_proxy_header(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     /* err_status is set where the core makes an error page, and not where a
      * handler (or an error_page of the user) answers with an error itself */
 
@@ -184,6 +192,12 @@ ngx_http_llm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
                           "its response is cut", ctx->key.id);
         }
 
+        return NGX_ERROR;
+    }
+
+    if (ctx->scan && !ctx->revoked
+        && ngx_http_llm_proxy_body(r, ctx, in) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -13,11 +13,13 @@
 
 
 static ngx_uint_t ngx_http_llm_ends(ngx_str_t *uri, const char *tail);
+static ngx_uint_t ngx_http_llm_may_use(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_completion(ngx_http_request_t *r,
     llm_api_e api);
 static void ngx_http_llm_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_take_body(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+static uint64_t ngx_http_llm_account(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_submit(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_models(ngx_http_request_t *r);
@@ -103,6 +105,18 @@ ngx_http_llm_allow(ngx_http_request_t *r, ngx_uint_t methods,
 }
 
 
+/* may the request's key use the location's model?  Without llm_auth there is
+ * no key to ask */
+
+static ngx_uint_t
+ngx_http_llm_may_use(ngx_http_llm_ctx_t *ctx)
+{
+    return !ctx->authenticated
+           || llm_key_model(&ctx->key, (char *) ctx->model.data,
+                            ctx->model.len);
+}
+
+
 static ngx_int_t
 ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
 {
@@ -119,6 +133,12 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
     w = ngx_http_llm_worker(r);
 
     ctx->api = api;
+
+    if (!ngx_http_llm_may_use(ctx)) {
+        return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "model_not_allowed",
+                                  "this API key may not use the model "
+                                  "\"%V\"", &ctx->model);
+    }
 
     if (r->headers_in.content_length_n > (off_t) LLM_BODY_MAX) {
         return ngx_http_llm_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
@@ -251,6 +271,17 @@ ngx_http_llm_take_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 }
 
 
+/* the engine asks before it uses tokens of this, 0: it need not */
+
+static uint64_t
+ngx_http_llm_account(ngx_http_llm_ctx_t *ctx)
+{
+    llm_limits_t  *lim = &ctx->key.limits;
+
+    return lim->tpm || lim->day || lim->month ? ctx->ticket : 0;
+}
+
+
 static ngx_int_t
 ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
@@ -276,7 +307,7 @@ ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ctx->created = ngx_time();
 
     llm_slot_submit(ngx_http_llm_zone(mcf), (int) ctx->slot, lcf->engine_hash,
-                    ctx->api, 0);
+                    ctx->api, ngx_http_llm_account(ctx));
 
     return NGX_OK;
 }
@@ -295,6 +326,14 @@ ngx_http_llm_cleanup(void *data)
 
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
+    }
+
+    if (ctx->task) {
+        ctx->task->request = NULL;
+    }
+
+    if (ctx->ticket) {
+        ngx_http_llm_quota_leave(ctx->request, ctx);
     }
 
     for (i = 0; i < ctx->n_choice; i++) {
@@ -467,7 +506,9 @@ ngx_http_llm_models(ngx_http_request_t *r)
 
         len = (size_t) (r->uri.data + r->uri.len - p);
 
-        if (len != name.len || ngx_memcmp(p, name.data, len) != 0) {
+        if (len != name.len || ngx_memcmp(p, name.data, len) != 0
+            || !ngx_http_llm_may_use(ctx))
+        {
             return ngx_http_llm_error(r, NGX_HTTP_NOT_FOUND,
                                       "model_not_found",
                                       "there is no such model here, only "
@@ -486,9 +527,11 @@ ngx_http_llm_models(ngx_http_request_t *r)
         p = ngx_sprintf(p, "{\"object\":\"list\",\"data\":[");
     }
 
-    p = ngx_sprintf(p, "{\"id\":\"%V\",\"object\":\"model\",\"created\":%T,"
-                    "\"owned_by\":\"nginx-llm\"}", &name,
-                    ngx_time());
+    if (ngx_http_llm_may_use(ctx)) {
+        p = ngx_sprintf(p, "{\"id\":\"%V\",\"object\":\"model\","
+                        "\"created\":%T,\"owned_by\":\"nginx-llm\"}", &name,
+                        ngx_time());
+    }
 
     if (list) {
         p = ngx_sprintf(p, "]}");

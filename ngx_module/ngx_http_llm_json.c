@@ -89,6 +89,36 @@ ngx_http_llm_error(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
+ngx_int_t
+ngx_http_llm_reply_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *param, const char *message)
+{
+    size_t               len, n;
+    u_char              *p;
+    ngx_http_llm_ctx_t  *ctx;
+
+    ctx = ngx_http_llm_make_ctx(r);
+
+    len = ngx_strlen(code);
+    n = ngx_strlen(param);
+    p = ngx_pnalloc(r->pool, len + n + 1);
+
+    if (ctx == NULL || p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(p, code, len + 1);
+    ngx_memcpy(p + len + 1, param, n);
+
+    (void) ngx_http_llm_error(r, status, (char *) p, "%s", message);
+
+    ctx->param.data = p + len + 1;
+    ctx->param.len = n;
+
+    return (ngx_int_t) status;
+}
+
+
 static ngx_http_llm_shape_e
 ngx_http_llm_shape(ngx_http_request_t *r)
 {
@@ -115,6 +145,9 @@ ngx_http_llm_type(ngx_http_llm_shape_e shape, ngx_uint_t status)
 
     case NGX_HTTP_UNAUTHORIZED:
         return "authentication_error";
+
+    case NGX_HTTP_LLM_PAYMENT_REQUIRED:
+        return anthropic ? "billing_error" : "insufficient_quota";
 
     case NGX_HTTP_FORBIDDEN:
         return "permission_error";

@@ -39,6 +39,17 @@ static char *ngx_http_llm_auth_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_llm_pass(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_llm_admin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_llm_max_age_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+
+static ngx_conf_enum_t  ngx_http_llm_totp_names[] = {
+    { ngx_string("enrolled"), 0 },
+    { ngx_string("required"), 1 },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_command_t  ngx_http_llm_commands[] = {
@@ -54,6 +65,34 @@ static ngx_command_t  ngx_http_llm_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_llm_secret_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("llm_key_max_age"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_llm_max_age_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("llm_totp"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_llm_main_conf_t, totp),
+      ngx_http_llm_totp_names },
+
+    { ngx_string("llm_notify"),
+      NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_http_llm_notify_directive,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("llm_admin"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_llm_admin_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
 
@@ -239,6 +278,20 @@ ngx_http_llm_postconfiguration(ngx_conf_t *cf)
 
     *h = ngx_http_llm_access_handler;
 
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_llm_notify_phase;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_llm_log_handler;
+
     return NGX_OK;
 }
 
@@ -258,6 +311,9 @@ ngx_http_llm_create_main_conf(ngx_conf_t *cf)
 
     mcf = cln->data;
     ngx_memzero(mcf, sizeof(ngx_http_llm_main_conf_t));
+
+    mcf->max_age = NGX_CONF_UNSET;
+    mcf->totp = NGX_CONF_UNSET_UINT;
 
     if (ngx_array_init(&mcf->engines, cf->pool, 2, sizeof(llm_engine_conf_t))
         != NGX_OK)
@@ -290,8 +346,12 @@ ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_http_llm_main_conf_t  *mcf = conf;
 
     char              err[LLM_ERRLEN];
+    size_t            size;
     ngx_str_t         name;
     ngx_file_info_t   fi;
+
+    ngx_conf_init_value(mcf->max_age, LLM_KEY_MAX_AGE);
+    ngx_conf_init_uint_value(mcf->totp, 0);
 
     if (ngx_process == NGX_PROCESS_SIGNALLER) {
         return NGX_CONF_OK;
@@ -315,6 +375,27 @@ ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf)
                            "with \"llmctl init --store %V\"", &mcf->store,
                            &mcf->store);
         return NGX_CONF_ERROR;
+    }
+
+    if (mcf->notify && mcf->store.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"llm_notify\" needs the "
+                           "directive \"llm_store\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if (mcf->store.len) {
+        ngx_str_set(&name, "nginx-llm-quota");
+
+        size = llm_quota_size(NGX_HTTP_LLM_QUOTA_KEYS);
+
+        mcf->quota_shm = ngx_shared_memory_add(cf, &name, size + size / 64
+                                               + 64 * ngx_pagesize,
+                                               &ngx_http_llm_module);
+        if (mcf->quota_shm == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        mcf->quota_shm->init = ngx_http_llm_quota_init_zone;
     }
 
     if (mcf->engines.nelts == 0) {
@@ -382,6 +463,13 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         if (clcf->lmt_excpt && clcf->handler == NULL && conf->engine.len) {
             clcf->handler = ngx_http_llm_handler;
         }
+    }
+
+    if (conf->admin && conf->auth != 1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"llm_admin\" needs \"llm_auth on\" in its "
+                           "location or above it");
+        return NGX_CONF_ERROR;
     }
 
     if (conf->engine.len && conf->auth == NGX_CONF_UNSET) {
@@ -827,6 +915,60 @@ ngx_http_llm_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_llm_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_llm_admin_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_llm_loc_conf_t  *lcf = conf;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (lcf->admin) {
+        return "is duplicate";
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+#if (NGX_PCRE)
+    if (clcf->regex) {
+        return "needs a location by prefix: what follows it is the path";
+    }
+#endif
+
+    lcf->admin = 1;
+    clcf->handler = ngx_http_llm_admin_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_llm_max_age_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_llm_main_conf_t  *mcf = conf;
+
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (mcf->max_age != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        mcf->max_age = 0;
+        return NGX_CONF_OK;
+    }
+
+    mcf->max_age = ngx_parse_time(&value[1], 1);
+
+    if (mcf->max_age == (time_t) NGX_ERROR || mcf->max_age == 0) {
+        return "takes a time, like \"90d\", or \"off\"";
+    }
 
     return NGX_CONF_OK;
 }

@@ -21,8 +21,6 @@
 #include <sys/prctl.h>
 
 
-static ngx_int_t ngx_http_llm_own_store(ngx_cycle_t *cycle,
-    ngx_http_llm_main_conf_t *mcf);
 static ngx_int_t ngx_http_llm_spawn_helper(ngx_cycle_t *cycle,
     ngx_http_llm_main_conf_t *mcf);
 static ngx_msec_t ngx_http_llm_manager(void *data);
@@ -32,9 +30,6 @@ static void ngx_http_llm_stop_host(void);
 static void ngx_http_llm_host_handler(ngx_event_t *ev);
 static void ngx_http_llm_channel_handler(ngx_event_t *ev);
 static void ngx_http_llm_wake_handler(ngx_event_t *ev);
-static ngx_connection_t *ngx_http_llm_watch(int fd, void *data,
-    ngx_event_handler_pt handler, ngx_log_t *log);
-static void ngx_http_llm_unwatch(ngx_connection_t *c);
 
 
 /* for callbacks without an argument: atexit(), the wrapped channel */
@@ -93,10 +88,8 @@ ngx_http_llm_init_module(ngx_cycle_t *cycle)
 
     mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_llm_module);
 
-    if (mcf && mcf->store.len
-        && ngx_http_llm_own_store(cycle, mcf) != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (mcf && mcf->store.len) {
+        ngx_http_llm_prepare_store(cycle, mcf);
     }
 
     if (mcf == NULL || mcf->shm == NULL) {
@@ -128,45 +121,6 @@ ngx_http_llm_init_module(ngx_cycle_t *cycle)
     llm_zone_ring(z);
 
     return ngx_http_llm_spawn_helper(cycle, mcf);
-}
-
-
-/* as nginx does with its temporary paths: they are the workers' */
-
-static ngx_int_t
-ngx_http_llm_own_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
-{
-    u_char           *p, *path;
-    ngx_uint_t        i;
-    ngx_core_conf_t  *ccf;
-
-    static char  *file[] = { "", "/data.mdb", "/lock.mdb" };
-
-    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-
-    if (geteuid() != 0 || ccf->user == (ngx_uid_t) NGX_CONF_UNSET_UINT) {
-        return NGX_OK;
-    }
-
-    path = ngx_pnalloc(cycle->pool, mcf->store.len + sizeof("/data.mdb"));
-    if (path == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < sizeof(file) / sizeof(file[0]); i++) {
-        p = ngx_cpymem(path, mcf->store.data, mcf->store.len);
-        ngx_memcpy(p, file[i], ngx_strlen(file[i]) + 1);
-
-        if (lchown((char *) path, ccf->user, ccf->group) == -1
-            && ngx_errno != NGX_ENOENT)
-        {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                          "lchown(\"%s\") failed", path);
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 
@@ -231,8 +185,9 @@ ngx_http_llm_start_host(ngx_http_llm_main_conf_t *mcf, ngx_pid_t master)
     char  err[LLM_ERRLEN];
 
     if (llm_host_start(&mcf->host, ngx_http_llm_zone(mcf), mcf->engines.elts,
-                       (int) mcf->engines.nelts, mcf->hash, master, NULL,
-                       NULL, err, sizeof(err))
+                       (int) mcf->engines.nelts, mcf->hash, master,
+                       ngx_http_llm_quota(mcf) ? ngx_http_llm_grant : NULL,
+                       ngx_http_llm_quota(mcf), err, sizeof(err))
         != LLM_OK)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0, "llm_engine: %s",
@@ -345,6 +300,8 @@ ngx_http_llm_init_process(ngx_cycle_t *cycle)
     w->index = -1;
     mcf->worker = w;
 
+    ngx_http_llm_start_store(cycle, mcf);
+
     z = ngx_http_llm_zone(mcf);
 
     if (z == NULL) {
@@ -420,42 +377,7 @@ ngx_http_llm_exit_process(ngx_cycle_t *cycle)
         w->connection = NULL;
     }
 
-    llm_store_close(w->store);
-    w->store = NULL;
-}
-
-
-/* the process's store, opened when first needed: after the fork */
-
-llm_store_t *
-ngx_http_llm_store(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
-{
-    char                    err[LLM_ERRLEN];
-    ngx_http_llm_worker_t  *w = mcf->worker;
-
-    if (w == NULL || mcf->store.len == 0) {
-        return NULL;
-    }
-
-    if (w->store || w->store_tried == ngx_time()) {
-        return w->store;
-    }
-
-    if (llm_store_open(&w->store, (char *) mcf->store.data,
-                       (size_t) mcf->store_size, err, sizeof(err))
-        != LLM_OK)
-    {
-        w->store = NULL;
-        w->store_tried = ngx_time();
-        ngx_log_error(NGX_LOG_ERR, log, 0, "llm_store: %s", err);
-        return NULL;
-    }
-
-    if (llm_store_check(w->store, err, sizeof(err)) != LLM_OK) {
-        ngx_log_error(NGX_LOG_WARN, log, 0, "llm_store: %s", err);
-    }
-
-    return w->store;
+    ngx_http_llm_close_store(mcf);
 }
 
 
@@ -496,7 +418,7 @@ ngx_http_llm_wake_handler(ngx_event_t *ev)
 
 /* a descriptor in the event loop that is no client and keeps no worker */
 
-static ngx_connection_t *
+ngx_connection_t *
 ngx_http_llm_watch(int fd, void *data, ngx_event_handler_pt handler,
     ngx_log_t *log)
 {
@@ -527,7 +449,7 @@ ngx_http_llm_watch(int fd, void *data, ngx_event_handler_pt handler,
 
 /* the descriptor itself is the zone's or the host's */
 
-static void
+void
 ngx_http_llm_unwatch(ngx_connection_t *c)
 {
     if (c->read->active) {

@@ -26,7 +26,6 @@ typedef enum {
 
 static ngx_int_t ngx_http_llm_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-static uint32_t ngx_http_llm_completion_tokens(ngx_http_llm_ctx_t *ctx);
 
 
 static ngx_http_variable_t  ngx_http_llm_vars[] = {
@@ -184,7 +183,7 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
 /* of an unfinished stream too: what has been passed on */
 
-static uint32_t
+uint32_t
 ngx_http_llm_completion_tokens(ngx_http_llm_ctx_t *ctx)
 {
     uint32_t    n;

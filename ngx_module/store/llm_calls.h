@@ -151,6 +151,7 @@ int llm_event_put(llm_calls_t *c, const char *json, char *err, size_t errlen);
 int llm_event_next(llm_calls_t *c, int64_t now, int64_t until,
     uint64_t *number, uint32_t *tries, llm_buf_t *json, int64_t *due,
     char *err, size_t errlen);
+int llm_event_due(llm_calls_t *c, int64_t now);   /* 1: next has one; reads */
 int llm_event_done(llm_calls_t *c, uint64_t number, char *err, size_t errlen);
 int llm_event_later(llm_calls_t *c, uint64_t number, int64_t when, char *err,
     size_t errlen);

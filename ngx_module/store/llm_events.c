@@ -222,6 +222,25 @@ llm_event_next(llm_calls_t *c, int64_t now, int64_t until, uint64_t *number,
 }
 
 
+int
+llm_event_due(llm_calls_t *c, int64_t now)
+{
+    int                 rc;
+    int64_t             due;
+    MDB_txn            *txn;
+    llm_calls_event_t   e;
+
+    if (c->wtxn != NULL || llm_calls_read(c, &txn, NULL, 0) != LLM_OK) {
+        return 0;
+    }
+
+    rc = llm_event_find(c, txn, now, &e, &due);
+    llm_calls_read_end(c, txn);
+
+    return rc == 0;
+}
+
+
 /* another process may have taken it meanwhile */
 
 static int

@@ -316,13 +316,13 @@ sub init {
 }
 
 
-# A new key.  In list context with its id.
+# A new key; args: more options for llmctl.  In list context with its id.
 sub key {
     my ($self, %o) = @_;
 
     my $r = $self->llmctl('key', 'create', $self->keys_options,
         '--client', $o{client} // 'test', '--role', $o{role} // 'user',
-        $o{expires} ? ('--expires', $o{expires}) : ());
+        $o{expires} ? ('--expires', $o{expires}) : (), @{ $o{args} || [] });
 
     die "llmctl key create: $r->{err}" if $r->{code};
 
@@ -626,6 +626,22 @@ sub post {
     my ($self, $uri, $body, %o) = @_;
 
     return $self->get($uri, body => $body, %o);
+}
+
+
+# The administration API: a path below /admin/, with a body or none.
+# o: key, totp (a code), idem (an idempotency key).
+sub admin {
+    my ($self, $method, $path, $body, %o) = @_;
+
+    my @headers = @{ $o{headers} || [] };
+
+    push @headers, "X-LLM-TOTP: $o{totp}" if defined $o{totp};
+    push @headers, "Idempotency-Key: $o{idem}" if defined $o{idem};
+
+    return $self->get("/admin/$path", %o, method => $method,
+                      headers => \@headers,
+                      defined $body ? (body => $body) : ());
 }
 
 

@@ -1,0 +1,640 @@
+
+/*
+ * Copyright (C) nginx-llm contributors
+ *
+ * Content phase of llm_admin: the administration API over HTTP.  A request's
+ * body and query become JSON, llm_admin() works on the worker's thread, and
+ * its reply is the answer.  A reply may hold a new key: its text is wiped with
+ * the request, and no cache may keep it.
+ */
+
+
+#include "ngx_http_llm.h"
+#include <openssl/crypto.h>
+
+
+typedef struct {
+    ngx_http_llm_task_t        task;
+    ngx_http_llm_main_conf_t  *mcf;
+    llm_key_t                  key;
+    llm_admin_call_t           call;
+    llm_admin_reply_t          reply;
+    char                       method[8];
+    char                       path[128];
+    char                       totp[64];
+    char                       idem[128];
+    json_t                    *args;
+    char                      *body;        /* from malloc */
+    size_t                     len;
+    size_t                     size;
+    int                        fd;          /* the rest is in a file */
+    off_t                      from;
+    char                      *text;        /* of the reply */
+    size_t                     text_len;
+} ngx_http_llm_admin_task_t;
+
+
+static void ngx_http_llm_admin_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_admin_post(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_admin_call(ngx_http_request_t *r,
+    ngx_http_llm_admin_task_t *t);
+static ngx_int_t ngx_http_llm_admin_path(ngx_http_request_t *r,
+    ngx_http_llm_admin_task_t *t);
+static ngx_int_t ngx_http_llm_admin_args(ngx_http_request_t *r,
+    ngx_http_llm_admin_task_t *t);
+static ngx_int_t ngx_http_llm_admin_header(ngx_http_request_t *r,
+    const char *name, char *dst, size_t size);
+static ngx_int_t ngx_http_llm_admin_copy(ngx_http_request_t *r,
+    ngx_http_llm_admin_task_t *t);
+static void ngx_http_llm_admin_run(ngx_http_llm_task_t *task,
+    llm_store_t *store, llm_calls_t *calls);
+static int ngx_http_llm_admin_read(ngx_http_llm_admin_task_t *t);
+static void ngx_http_llm_admin_fail(ngx_http_llm_admin_task_t *t, int status,
+    const char *code, const char *message);
+static json_t *ngx_http_llm_admin_status(void *data);
+static void ngx_http_llm_admin_done(ngx_http_llm_task_t *task);
+static ngx_int_t ngx_http_llm_admin_answer(ngx_http_request_t *r,
+    ngx_http_llm_admin_task_t *t);
+static void ngx_http_llm_admin_free(ngx_http_llm_admin_task_t *t);
+static void ngx_http_llm_admin_wipe(void *data);
+
+
+ngx_int_t
+ngx_http_llm_admin_handler(ngx_http_request_t *r)
+{
+    ngx_int_t            rc;
+    ngx_http_llm_ctx_t  *ctx;
+
+    ctx = ngx_http_llm_get_ctx(r);
+
+    if (ctx == NULL || !ctx->authenticated) {
+        /* let in by "satisfy any" */
+        return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "invalid_api_key",
+                                  "administration needs an API key");
+    }
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_llm_admin_body_handler);
+
+    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}
+
+
+static void
+ngx_http_llm_admin_body_handler(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_llm_admin_post(r);
+
+    if (rc != NGX_OK) {
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_post(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_llm_ctx_t         *ctx;
+    ngx_http_llm_admin_task_t  *t;
+
+    ctx = ngx_http_llm_get_ctx(r);
+
+    t = ngx_calloc(sizeof(ngx_http_llm_admin_task_t), r->connection->log);
+    if (t == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    t->task.run = ngx_http_llm_admin_run;
+    t->task.done = ngx_http_llm_admin_done;
+    t->task.request = r;
+    t->mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+    t->fd = -1;
+
+    rc = ngx_http_llm_admin_call(r, t);
+
+    if (rc == NGX_OK
+        && ngx_http_llm_post(t->mcf, &t->task, r->connection->log) != NGX_OK)
+    {
+        rc = ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                "store_unavailable",
+                                "the store can't be opened now");
+    }
+
+    if (rc != NGX_OK) {
+        ngx_http_llm_admin_free(t);
+        return rc;
+    }
+
+    ctx->task = &t->task;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_call(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
+{
+    ngx_int_t            rc;
+    ngx_http_llm_ctx_t  *ctx;
+
+    ctx = ngx_http_llm_get_ctx(r);
+
+    t->key = ctx->key;
+    t->call.key = &t->key;
+
+    (void) ngx_snprintf((u_char *) t->method, sizeof(t->method) - 1, "%V%Z",
+                        &r->method_name);
+    t->call.method = t->method;
+
+    if (r->method == NGX_HTTP_HEAD) {
+        t->call.method = "GET";
+    }
+
+    t->call.now = ngx_http_llm_now();
+
+    rc = ngx_http_llm_admin_path(r, t);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_llm_admin_args(r, t);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_llm_admin_copy(r, t);
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* the identity headers begin alike and are gone by now */
+
+    t->call.totp = ctx->totp.len ? t->totp : NULL;
+    (void) ngx_snprintf((u_char *) t->totp, sizeof(t->totp) - 1, "%V%Z",
+                        &ctx->totp);
+
+    if (ngx_http_llm_admin_header(r, "idempotency-key", t->idem,
+                                  sizeof(t->idem))
+        == NGX_OK)
+    {
+        t->call.idem = t->idem;
+    }
+
+    return NGX_OK;
+}
+
+
+/* what stands after the location's prefix */
+
+static ngx_int_t
+ngx_http_llm_admin_path(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
+{
+    size_t                     len, skip;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    skip = ngx_min(clcf->name.len, r->uri.len);
+
+    while (skip < r->uri.len && r->uri.data[skip] == '/') {
+        skip++;
+    }
+
+    len = r->uri.len - skip;
+
+    if (len >= sizeof(t->path)
+        || ngx_strlchr(r->uri.data, r->uri.data + r->uri.len, '\0') != NULL)
+    {
+        return ngx_http_llm_error(r, NGX_HTTP_NOT_FOUND, "unknown_url",
+                                  "there is nothing at this path");
+    }
+
+    ngx_memcpy(t->path, r->uri.data + skip, len);
+
+    if (len && t->path[len - 1] == '/') {
+        t->path[len - 1] = '\0';
+    }
+
+    t->call.path = t->path;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_args(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
+{
+    u_char     *p, *last, *eq, *end, *src, *dst, *name, *value;
+    ngx_uint_t  n;
+
+    if (r->args.len == 0) {
+        return NGX_OK;
+    }
+
+    t->args = json_object();
+    p = ngx_pnalloc(r->pool, 2 * r->args.len + 2);
+
+    if (t->args == NULL || p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    t->call.args = t->args;
+    dst = p;
+    src = r->args.data;
+    last = src + r->args.len;
+
+    for (n = 0; src < last && n < 32; n++) {
+
+        end = ngx_strlchr(src, last, '&');
+        end = end ? end : last;
+        eq = ngx_strlchr(src, end, '=');
+
+        name = dst;
+        ngx_unescape_uri(&dst, &src, (eq ? eq : end) - src, 0);
+        *dst++ = '\0';
+
+        value = dst;
+
+        if (eq) {
+            src = eq + 1;
+            ngx_unescape_uri(&dst, &src, end - src, 0);
+        }
+
+        *dst++ = '\0';
+        src = end + 1;
+
+        /* what is no UTF-8 is refused here, an unknown name there */
+
+        if (*name
+            && json_object_set_new(t->args, (char *) name,
+                                   json_string((char *) value))
+               != 0)
+        {
+            return ngx_http_llm_error(r, NGX_HTTP_BAD_REQUEST,
+                                      "invalid_value",
+                                      "the query string is not valid UTF-8");
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_header(ngx_http_request_t *r, const char *name, char *dst,
+    size_t size)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NGX_DECLINED;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0
+            && h[i].value.len < size)
+        {
+            ngx_memcpy(dst, h[i].value.data, h[i].value.len);
+            dst[h[i].value.len] = '\0';
+            return NGX_OK;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_copy(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
+{
+    char         *p;
+    size_t        size;
+    ngx_chain_t  *cl;
+
+    size = 0;
+
+    for (cl = r->request_body ? r->request_body->bufs : NULL; cl;
+         cl = cl->next)
+    {
+        size += (size_t) ngx_buf_size(cl->buf);
+    }
+
+    if (size > NGX_HTTP_LLM_ADMIN_BODY) {
+        return ngx_http_llm_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                  "request_too_large",
+                                  "the body is larger than %d bytes",
+                                  NGX_HTTP_LLM_ADMIN_BODY);
+    }
+
+    if (size == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_alloc(size, r->connection->log);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    t->body = p;
+    t->size = size;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        if (cl->buf->in_file) {
+            t->fd = dup(cl->buf->file->fd);
+            t->from = cl->buf->file_pos;
+            break;
+        }
+
+        p = (char *) ngx_cpymem(p, cl->buf->pos,
+                                cl->buf->last - cl->buf->pos);
+    }
+
+    t->len = (size_t) (p - t->body);
+
+    return NGX_OK;
+}
+
+
+/* on the thread */
+
+static void
+ngx_http_llm_admin_run(ngx_http_llm_task_t *task, llm_store_t *store,
+    llm_calls_t *calls)
+{
+    ngx_http_llm_admin_task_t *t = (ngx_http_llm_admin_task_t *) task;
+
+    ngx_uint_t          i;
+    const char         *engine[LLM_ZONE_ENGINES];
+    llm_admin_t         a;
+    json_error_t        je;
+    llm_engine_conf_t  *ec;
+
+    if (ngx_http_llm_admin_read(t) != LLM_OK) {
+        ngx_http_llm_admin_fail(t, 500, "internal_error",
+                                "the body could not be read");
+        return;
+    }
+
+    if (t->size) {
+        t->call.body = json_loadb(t->body, t->len, JSON_REJECT_DUPLICATES,
+                                  &je);
+
+        if (!json_is_object(t->call.body)) {
+            ngx_http_llm_admin_fail(t, 400, "invalid_json",
+                                    "the body is not a JSON object");
+            return;
+        }
+    }
+
+    ngx_memzero(&a, sizeof(llm_admin_t));
+
+    ec = t->mcf->engines.elts;
+
+    for (i = 0; i < t->mcf->engines.nelts && i < LLM_ZONE_ENGINES; i++) {
+        engine[i] = ec[i].name;
+    }
+
+    a.store = store;
+    a.calls = calls;
+    a.secret = t->mcf->secret;
+    a.quota = ngx_http_llm_quota(t->mcf);
+    a.totp_required = (t->mcf->totp == 1);
+    a.engine = engine;
+    a.n_engine = i;
+    a.status = ngx_http_llm_admin_status;
+    a.data = t->mcf;
+
+    llm_admin(&a, &t->call, &t->reply);
+
+    if (t->reply.params) {
+        ngx_http_llm_load_params(t->mcf, store);
+    }
+
+    if (t->reply.body) {
+        t->text = json_dumps(t->reply.body, JSON_COMPACT);
+        t->text_len = t->text ? ngx_strlen(t->text) : 0;
+    }
+}
+
+
+static int
+ngx_http_llm_admin_read(ngx_http_llm_admin_task_t *t)
+{
+    ssize_t  n;
+
+    while (t->len < t->size) {
+        n = pread(t->fd, t->body + t->len, t->size - t->len, t->from);
+
+        if (n <= 0) {
+            return LLM_ERROR;
+        }
+
+        t->len += (size_t) n;
+        t->from += n;
+    }
+
+    return LLM_OK;
+}
+
+
+static void
+ngx_http_llm_admin_fail(ngx_http_llm_admin_task_t *t, int status,
+    const char *code, const char *message)
+{
+    t->reply.status = status;
+    (void) snprintf(t->reply.code, sizeof(t->reply.code), "%s", code);
+    (void) snprintf(t->reply.message, sizeof(t->reply.message), "%s",
+                    message);
+}
+
+
+/* any thread: the zone's atomics only */
+
+static json_t *
+ngx_http_llm_admin_status(void *data)
+{
+    ngx_http_llm_main_conf_t  *mcf = data;
+
+    json_t               *list, *o;
+    uint32_t              state;
+    ngx_uint_t            i, k;
+    llm_zone_t           *z;
+    llm_engine_conf_t    *ec;
+    llm_engine_status_t  *es;
+
+    static const char  *names[] = { "loading", "loading", "ready", "failed" };
+
+    list = json_array();
+    z = ngx_http_llm_zone(mcf);
+    ec = mcf->engines.elts;
+
+    for (i = 0; i < mcf->engines.nelts; i++) {
+        o = json_pack("{s:s}", "engine", ec[i].name);
+        es = NULL;
+
+        for (k = 0; z && atomic_load(&z->holder) && k < LLM_ZONE_ENGINES; k++)
+        {
+            if (atomic_load(&z->engine[k].hash)
+                == llm_engine_hash(ec[i].name, ngx_strlen(ec[i].name)))
+            {
+                es = &z->engine[k];
+            }
+        }
+
+        state = es ? atomic_load(&es->state) : 0;
+
+        (void) json_object_set_new(o, "state",
+                                   json_string(names[state > 3 ? 0 : state]));
+
+        if (es) {
+            (void) json_object_set_new(o, "running",
+                                       json_integer(atomic_load(
+                                                           &es->running)));
+            (void) json_object_set_new(o, "waiting",
+                                       json_integer(atomic_load(
+                                                           &es->waiting)));
+            (void) json_object_set_new(o, "kv_blocks_used",
+                                       json_integer(atomic_load(
+                                                       &es->blocks_used)));
+            (void) json_object_set_new(o, "kv_blocks",
+                                       json_integer(atomic_load(
+                                                            &es->blocks)));
+            (void) json_object_set_new(o, "prefill_tokens",
+                                       json_integer((json_int_t) atomic_load(
+                                                    &es->prefill_tokens)));
+            (void) json_object_set_new(o, "decode_tokens",
+                                       json_integer((json_int_t) atomic_load(
+                                                     &es->decode_tokens)));
+        }
+
+        (void) json_array_append_new(list, o);
+    }
+
+    return json_pack("{s:o}", "engines", list);
+}
+
+
+static void
+ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
+{
+    ngx_http_llm_admin_task_t *t = (ngx_http_llm_admin_task_t *) task;
+
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+    ngx_http_llm_ctx_t  *ctx;
+
+    if (t->reply.notify) {
+        ngx_http_llm_notify_kick(t->mcf);
+    }
+
+    r = task->request;
+
+    if (r == NULL) {
+        ngx_http_llm_admin_free(t);
+        return;
+    }
+
+    c = r->connection;
+    ctx = ngx_http_llm_get_ctx(r);
+    ctx->task = NULL;
+
+    ngx_http_set_log_request(c->log, r);
+
+    rc = ngx_http_llm_admin_answer(r, t);
+
+    ngx_http_llm_admin_free(t);
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
+{
+    ngx_str_t            body, value;
+    ngx_pool_cleanup_t  *cln;
+    ngx_http_llm_ctx_t  *ctx;
+
+    ctx = ngx_http_llm_get_ctx(r);
+
+    ngx_str_set(&value, "no-store");
+
+    if (ngx_http_llm_header(r, "Cache-Control", &value) == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (t->reply.status >= NGX_HTTP_BAD_REQUEST || t->text == NULL) {
+        ctx->retry_after = (ngx_uint_t) t->reply.retry;
+        return ngx_http_llm_reply_error(r, t->reply.status
+                                           ? (ngx_uint_t) t->reply.status
+                                           : NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                        t->reply.code, t->reply.param,
+                                        t->reply.message);
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_str_t));
+    body.data = ngx_pnalloc(r->pool, t->text_len + 1);
+
+    if (cln == NULL || body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(body.data, t->text, t->text_len);
+    body.data[t->text_len] = '\n';
+    body.len = t->text_len + 1;
+
+    cln->handler = ngx_http_llm_admin_wipe;
+    *(ngx_str_t *) cln->data = body;
+
+    return ngx_http_llm_send_json(r, (ngx_uint_t) t->reply.status, &body);
+}
+
+
+static void
+ngx_http_llm_admin_wipe(void *data)
+{
+    ngx_str_t  *text = data;
+
+    OPENSSL_cleanse(text->data, text->len);
+}
+
+
+static void
+ngx_http_llm_admin_free(ngx_http_llm_admin_task_t *t)
+{
+    if (t->fd != -1) {
+        (void) close(t->fd);
+    }
+
+    if (t->text) {
+        OPENSSL_cleanse(t->text, t->text_len);
+        free(t->text);
+    }
+
+    json_decref(t->reply.body);
+    json_decref(t->call.body);
+    json_decref(t->args);
+    free(t->body);
+
+    OPENSSL_cleanse(t, sizeof(ngx_http_llm_admin_task_t));
+    ngx_free(t);
+}

@@ -1,0 +1,290 @@
+
+/*
+ * Copyright (C) nginx-llm contributors
+ *
+ * A worker's thread for what blocks: commits to the store, which take
+ * milliseconds, and a token's signatures.  Started with the first task, one a
+ * process.  Tasks run one after the other, in order.
+ *
+ * A task is its owner's memory from malloc, not a request's: the request may
+ * be gone when the task is done; its pool's cleanup sets task->request to NULL
+ * then.  run() is on the thread and calls nothing of nginx's; done() is on the
+ * event loop again.
+ */
+
+
+#include "ngx_http_llm.h"
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+
+struct ngx_http_llm_thread_s {
+    pthread_t              tid;
+    pthread_mutex_t        mutex;
+    pthread_cond_t         cond;
+
+    /* under the mutex */
+    ngx_http_llm_task_t   *first;
+    ngx_http_llm_task_t  **last;
+    ngx_http_llm_task_t   *finished;
+    ngx_http_llm_task_t  **finished_last;
+    llm_calls_t           *calls;
+    unsigned               stop:1;
+
+    /* the thread's own while it runs */
+    llm_store_t           *store;
+
+    int                    fd;          /* eventfd: something is finished */
+    ngx_connection_t      *connection;
+};
+
+
+static ngx_http_llm_thread_t *ngx_http_llm_thread_start(
+    ngx_http_llm_worker_t *w, ngx_log_t *log);
+static ngx_int_t ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th,
+    ngx_log_t *log);
+static void ngx_http_llm_thread_free(ngx_http_llm_thread_t *th);
+static void *ngx_http_llm_thread_cycle(void *data);
+static void ngx_http_llm_thread_handler(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
+    ngx_log_t *log)
+{
+    char                    err[LLM_ERRLEN];
+    llm_calls_t            *calls, *dup;
+    ngx_http_llm_worker_t  *w = mcf->worker;
+    ngx_http_llm_thread_t  *th;
+
+    if (ngx_http_llm_store(mcf, log) == NULL) {
+        return NGX_ERROR;
+    }
+
+    calls = ngx_http_llm_calls(mcf, log);
+
+    if (w->thread == NULL) {
+        w->thread = ngx_http_llm_thread_start(w, log);
+
+        if (w->thread == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    th = w->thread;
+
+    (void) pthread_mutex_lock(&th->mutex);
+
+    if (th->calls == NULL && calls != NULL
+        && llm_calls_dup(&dup, calls, err, sizeof(err)) == LLM_OK)
+    {
+        th->calls = dup;
+    }
+
+    task->next = NULL;
+    *th->last = task;
+    th->last = &task->next;
+
+    (void) pthread_cond_signal(&th->cond);
+    (void) pthread_mutex_unlock(&th->mutex);
+
+    return NGX_OK;
+}
+
+
+static ngx_http_llm_thread_t *
+ngx_http_llm_thread_start(ngx_http_llm_worker_t *w, ngx_log_t *log)
+{
+    char                    err[LLM_ERRLEN];
+    ngx_http_llm_thread_t  *th;
+
+    th = ngx_calloc(sizeof(ngx_http_llm_thread_t), log);
+    if (th == NULL) {
+        return NULL;
+    }
+
+    th->last = &th->first;
+    th->finished_last = &th->finished;
+    (void) pthread_mutex_init(&th->mutex, NULL);
+    (void) pthread_cond_init(&th->cond, NULL);
+
+    th->fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+
+    if (th->fd == -1) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno, "eventfd() failed");
+        goto failed;
+    }
+
+    if (llm_store_dup(&th->store, w->store, err, sizeof(err)) != LLM_OK) {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "llm_store: %s", err);
+        goto failed;
+    }
+
+    th->connection = ngx_http_llm_watch(th->fd, th,
+                                        ngx_http_llm_thread_handler,
+                                        ngx_cycle->log);
+    if (th->connection == NULL) {
+        goto failed;
+    }
+
+    if (ngx_http_llm_thread_spawn(th, log) != NGX_OK) {
+        goto failed;
+    }
+
+    return th;
+
+failed:
+
+    ngx_http_llm_thread_free(th);
+
+    return NULL;
+}
+
+
+/* signals are the event loop's */
+
+static ngx_int_t
+ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th, ngx_log_t *log)
+{
+    int       rc;
+    sigset_t  all, old;
+
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_BLOCK, &all, &old);
+
+    rc = pthread_create(&th->tid, NULL, ngx_http_llm_thread_cycle, th);
+
+    (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+
+    if (rc != 0) {
+        ngx_log_error(NGX_LOG_ERR, log, rc, "pthread_create() failed");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the worker exits: what was posted is done first */
+
+void
+ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
+{
+    ngx_http_llm_thread_t  *th = w->thread;
+
+    if (th == NULL) {
+        return;
+    }
+
+    (void) pthread_mutex_lock(&th->mutex);
+    th->stop = 1;
+    (void) pthread_cond_signal(&th->cond);
+    (void) pthread_mutex_unlock(&th->mutex);
+
+    (void) pthread_join(th->tid, NULL);
+
+    ngx_http_llm_thread_handler(th->connection->read);
+
+    w->thread = NULL;
+    ngx_http_llm_thread_free(th);
+}
+
+
+static void
+ngx_http_llm_thread_free(ngx_http_llm_thread_t *th)
+{
+    if (th->connection) {
+        ngx_http_llm_unwatch(th->connection);
+    }
+
+    if (th->fd != -1) {
+        (void) close(th->fd);
+    }
+
+    llm_calls_close(th->calls);
+    llm_store_close(th->store);
+
+    (void) pthread_cond_destroy(&th->cond);
+    (void) pthread_mutex_destroy(&th->mutex);
+
+    ngx_free(th);
+}
+
+
+static void *
+ngx_http_llm_thread_cycle(void *data)
+{
+    ngx_http_llm_thread_t  *th = data;
+
+    ssize_t               n;
+    uint64_t              one = 1;
+    llm_calls_t          *calls;
+    ngx_http_llm_task_t  *task;
+
+    for ( ;; ) {
+        (void) pthread_mutex_lock(&th->mutex);
+
+        while (th->first == NULL && !th->stop) {
+            (void) pthread_cond_wait(&th->cond, &th->mutex);
+        }
+
+        task = th->first;
+        calls = th->calls;
+
+        if (task) {
+            th->first = task->next;
+
+            if (th->first == NULL) {
+                th->last = &th->first;
+            }
+        }
+
+        (void) pthread_mutex_unlock(&th->mutex);
+
+        if (task == NULL) {
+            return NULL;
+        }
+
+        task->run(task, th->store, calls);
+
+        (void) pthread_mutex_lock(&th->mutex);
+
+        task->next = NULL;
+        *th->finished_last = task;
+        th->finished_last = &task->next;
+
+        (void) pthread_mutex_unlock(&th->mutex);
+
+        n = write(th->fd, &one, sizeof(one));
+        (void) n;
+    }
+}
+
+
+static void
+ngx_http_llm_thread_handler(ngx_event_t *ev)
+{
+    ngx_connection_t       *c = ev->data;
+    ngx_http_llm_thread_t  *th = c->data;
+
+    ssize_t               n;
+    uint64_t              count;
+    ngx_http_llm_task_t  *task, *next;
+
+    n = read(th->fd, &count, sizeof(count));
+    (void) n;
+
+    (void) pthread_mutex_lock(&th->mutex);
+
+    task = th->finished;
+    th->finished = NULL;
+    th->finished_last = &th->finished;
+
+    (void) pthread_mutex_unlock(&th->mutex);
+
+    for ( /* void */ ; task; task = next) {
+        next = task->next;
+        task->done(task);           /* may free it */
+    }
+}
