@@ -164,10 +164,13 @@ llmctl_secret_retire(int argc, char **argv)
     }
 
     errno = 0;
+    end = NULL;
     version = arg[0] != NULL && arg[0][0] >= '1' && arg[0][0] <= '9'
               ? strtoul(arg[0], &end, 10) : 0;
 
-    if (version == 0 || version > 9999 || *end != '\0' || errno != 0) {
+    if (version == 0 || version > 9999 || end == NULL || *end != '\0'
+        || errno != 0)
+    {
         return llmctl_error(LLMCTL_USAGE, "%s: a version's number is needed, "
                             "see llmctl secret show", x.cmd);
     }
