@@ -95,7 +95,7 @@ grow(int fd)
     llm_store_t  *st;
 
     if (read(fd, &c, 1) != 1
-        || llm_store_open(&st, path, 32 << 20, E) != LLM_OK)
+        || llm_store_open(&st, path, (size_t) 512 << 20, E) != LLM_OK)
     {
         return 1;
     }
