@@ -19,19 +19,21 @@
  * Numbers are little-endian but for keys.  A tag is HMAC-SHA256(verify, API
  * key) under the version that made the key.  Schema 1 had the first three.
  *
- *     llm_create.c      makes a store
- *     llm_store.c       the environment, transactions, errors
- *     llm_scan.c        checks its pages before LMDB follows them
- *     llm_verify.c      versions of the secret
- *     llm_record.c      a key's record
- *     llm_keys.c        text, create, look-up
- *     llm_key_change.c  update, revoke, replace
- *     llm_key_rotate.c  rotate
- *     llm_key_detail.c  a key as text, for the log
- *     llm_scope.c       address ranges, models, states
- *     llm_meta.c        maximum age, parameters
- *     llm_changes.c     the log
- *     llm_backup.c      backup, restore
+ *     llm_create.c       makes a store
+ *     llm_store.c        the environment, transactions, errors
+ *     llm_store_files.c  its files
+ *     llm_scan.c         checks its pages before LMDB follows them
+ *     llm_verify.c       versions of the secret
+ *     llm_record.c       a key's record
+ *     llm_keys.c         text, create, look-up
+ *     llm_key_find.c     by tag and id, all of them
+ *     llm_key_change.c   update, revoke, replace
+ *     llm_key_rotate.c   rotate
+ *     llm_key_detail.c   a key as text, for the log
+ *     llm_scope.c        address ranges, models, states
+ *     llm_meta.c         maximum age, parameters
+ *     llm_changes.c      the log
+ *     llm_backup.c       backup, restore
  */
 
 
@@ -53,10 +55,11 @@
 
 /*
  * Pages that only a revocation may use: it works when the map or the disk is
- * too full for a new key.  One takes about ten, and they come back two
- * transactions later.
+ * too full for a new key.  One takes about ten, or twenty when the key has
+ * four secrets among a million keys, and they come back two transactions
+ * later.
  */
-#define LLM_STORE_RESERVE  64
+#define LLM_STORE_RESERVE  128
 
 #define LLM_STORE_DBS      16
 #define LLM_STORE_TRIES    100      /* against one who writes all the time */
@@ -141,6 +144,10 @@ void llm_store_abort(llm_store_t *st, MDB_txn *txn);
 /* message and return code for LMDB's or the system's code */
 int llm_store_error(llm_store_t *st, int rc, const char *place, char *err,
     size_t errlen);
+
+/* what is at path is a store's, and is of the directory's owner */
+int llm_store_files(const char *path, char *err, size_t errlen);
+int llm_store_chown(const char *path, char *err, size_t errlen);
 
 /* the file is as long as its header says; sets st->psize */
 int llm_store_sound(llm_store_t *st, char *err, size_t errlen);

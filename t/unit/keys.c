@@ -431,7 +431,8 @@ test_each(void)
 
     memset(&w, 0, sizeof(w));
     w.stop = 3;
-    is_int(llm_key_each(st, NULL, walk, &w, err, sizeof(err)), LLM_OK, "stopped");
+    is_int(llm_key_each(st, NULL, walk, &w, err, sizeof(err)), LLM_OK,
+           "stopped");
     is_int(w.n, 3, "where it was told to");
 }
 

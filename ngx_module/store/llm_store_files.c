@@ -1,0 +1,172 @@
+
+/*
+ * Copyright (C) nginx-llm contributors
+ *
+ * A store's files before LMDB uses them: what they are, whose, and how long.
+ * The thread that opens a store runs this.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "llm_store_int.h"
+
+
+/*
+ * LMDB would create what is missing, follow links, and make an empty file a
+ * store.
+ */
+
+int
+llm_store_files(const char *path, char *err, size_t errlen)
+{
+    int          fd, rc;
+    struct stat  sb;
+
+    fd = open(path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (fd == -1) {
+        rc = (errno == ENOENT) ? LLM_NOTFOUND
+             : (errno == ENOTDIR) ? LLM_INVALID : LLM_ERROR;
+
+        return llm_err(err, errlen, rc, "%s: open: %s", path,
+                       strerror(errno));
+    }
+
+    rc = LLM_OK;
+
+    if (fstat(fd, &sb) == -1) {
+        rc = llm_err(err, errlen, LLM_ERROR, "%s: stat: %s", path,
+                     strerror(errno));
+
+    } else if (sb.st_mode & 022) {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "%s: store: mode %04o lets others write to it, "
+                     "it must be 0700", path,
+                     (unsigned) (sb.st_mode & 07777));
+
+    } else if (fstatat(fd, "data.mdb", &sb, AT_SYMLINK_NOFOLLOW) == -1) {
+        rc = llm_err(err, errlen, errno == ENOENT ? LLM_NOTFOUND : LLM_ERROR,
+                     "%s/data.mdb: stat: %s", path, strerror(errno));
+
+    } else if (!S_ISREG(sb.st_mode) || sb.st_nlink != 1) {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "%s/data.mdb: not a regular file of its own", path);
+
+    } else if (sb.st_size < 8192) {
+        rc = llm_err(err, errlen, LLM_INVALID, "%s/data.mdb: truncated: "
+                     "%lld bytes", path, (long long) sb.st_size);
+
+    } else if (fstatat(fd, "lock.mdb", &sb, AT_SYMLINK_NOFOLLOW) == 0
+               && (!S_ISREG(sb.st_mode) || sb.st_nlink != 1))
+    {
+        rc = llm_err(err, errlen, LLM_INVALID,
+                     "%s/lock.mdb: not a regular file of its own", path);
+    }
+
+    (void) close(fd);
+
+    return rc;
+}
+
+
+/* what root made goes to the directory's owner, whose process must open it */
+
+int
+llm_store_chown(const char *path, char *err, size_t errlen)
+{
+    int          fd, i, rc;
+    struct stat  dir, sb;
+
+    static const char  *files[] = { "data.mdb", "lock.mdb" };
+
+    if (geteuid() != 0) {
+        return LLM_OK;
+    }
+
+    fd = open(path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (fd == -1 || fstat(fd, &dir) == -1) {
+        rc = llm_err(err, errlen, LLM_ERROR, "%s: open: %s", path,
+                     strerror(errno));
+        goto done;
+    }
+
+    rc = LLM_OK;
+
+    for (i = 0; i < 2; i++) {
+        if (fstatat(fd, files[i], &sb, AT_SYMLINK_NOFOLLOW) == -1
+            || (sb.st_uid == dir.st_uid && sb.st_gid == dir.st_gid))
+        {
+            continue;
+        }
+
+        if (fchownat(fd, files[i], dir.st_uid, dir.st_gid,
+                     AT_SYMLINK_NOFOLLOW)
+            == -1)
+        {
+            rc = llm_err(err, errlen, LLM_ERROR, "%s/%s: chown: %s", path,
+                         files[i], strerror(errno));
+            break;
+        }
+    }
+
+done:
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    return rc;
+}
+
+
+/*
+ * A page beyond the end of the file is a SIGBUS when it is read.  Files that
+ * llm_store_room() has grown always hold every page.
+ */
+
+int
+llm_store_sound(llm_store_t *st, char *err, size_t errlen)
+{
+    int          fd, rc;
+    MDB_stat     stat;
+    MDB_envinfo  info;
+    struct stat  sb;
+
+    (void) mdb_env_stat(st->env, &stat);
+    (void) mdb_env_info(st->env, &info);
+
+    st->psize = stat.ms_psize;
+
+    if (st->psize < 512 || st->psize > 65536
+        || (st->psize & (st->psize - 1)) != 0
+        || info.me_last_pgno >= info.me_mapsize / st->psize)
+    {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "%s/data.mdb: malformed header", st->path);
+    }
+
+    rc = mdb_env_get_fd(st->env, &fd);
+
+    if (rc != 0 || fstat(fd, &sb) == -1) {
+        return llm_store_error(st, rc ? rc : errno, "stat", err, errlen);
+    }
+
+    if ((uint64_t) sb.st_size < (info.me_last_pgno + 1) * st->psize) {
+        return llm_err(err, errlen, LLM_INVALID,
+                       "%s/data.mdb: truncated: %lld bytes, it had %zu",
+                       st->path, (long long) sb.st_size,
+                       (info.me_last_pgno + 1) * st->psize);
+    }
+
+    return LLM_OK;
+}
