@@ -415,6 +415,7 @@ llm_key_replace(llm_store_t *st, const llm_secret_t *secret, const char *id,
     llm_key_set_t  s;
 
     memset(key, 0, LLM_KEY_LEN + 1);
+    memset(&draft, 0, sizeof(llm_key_t));
     rc = LLM_AGAIN;
 
     for (i = 0; rc == LLM_AGAIN && i < LLM_KEY_TRIES; i++) {
@@ -463,6 +464,7 @@ llm_replace_prepare(llm_store_t *st, const llm_secret_t *secret,
     int       rc;
     MDB_txn  *txn;
 
+    txn = NULL;
     *next = *old;
 
     rc = llm_key_new(next, err, errlen);

@@ -78,6 +78,8 @@ llm_key_get(llm_store_t *st, const char *id, llm_key_t *k, char *err,
     MDB_txn   *txn;
     llm_key_t  found;
 
+    memset(&found, 0, sizeof(llm_key_t));
+
     rc = llm_store_read(st, &txn, err, errlen);
 
     if (rc == LLM_OK) {

@@ -80,6 +80,7 @@ llm_key_rotate(llm_store_t *st, const llm_secret_t *secret, const char *id,
     llm_rotate_plan_t  plan;
 
     memset(key, 0, LLM_KEY_LEN + 1);
+    memset(&next, 0, sizeof(llm_key_t));
     *again = 0;
 
     r.grace = grace;
@@ -340,6 +341,8 @@ llm_rotate_write(llm_store_t *st, const llm_secret_t *secret,
     uint32_t           version;
     llm_key_set_t      s;
     llm_rotate_plan_t  plan;
+
+    version = 0;
 
     rc = llm_store_write(st, &txn, 1, err, errlen);
     if (rc != LLM_OK) {

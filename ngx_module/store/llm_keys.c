@@ -85,6 +85,7 @@ llm_key_create(llm_store_t *st, const llm_secret_t *secret, llm_key_t *k,
 
     memset(key, 0, LLM_KEY_LEN + 1);
     rc = LLM_AGAIN;
+    txn = NULL;
 
     /* again when another version of the secret was activated meanwhile */
 

@@ -174,6 +174,7 @@ llm_params_get(llm_store_t *st, const char *engine, llm_buf_t *json,
     MDB_txn  *txn;
     MDB_val   k, v;
 
+    txn = NULL;
     rc = llm_params_name(engine, &k, err, errlen);
 
     if (rc == LLM_OK) {

@@ -273,6 +273,7 @@ llm_store_dbs(llm_store_t *st, char *err, size_t errlen)
     MDB_txn  *txn;
     uint32_t  schema;
 
+    schema = 0;
     rc = llm_store_reader(st, &txn, err, errlen);
     if (rc != LLM_OK) {
         return rc;

@@ -45,6 +45,7 @@ llm_totp_enrol(llm_store_t *st, const llm_secret_t *secret, const char *id,
     MDB_txn  *txn;
     uint8_t   raw[LLM_TOTP_BYTES];
 
+    txn = NULL;
     memset(e, 0, sizeof(llm_totp_enrol_t));
 
     rc = llm_random(raw, sizeof(raw), err, errlen);
@@ -203,6 +204,7 @@ llm_totp_renew(llm_store_t *st, MDB_txn *txn, const llm_secret_t *secret,
     uint32_t           version;
     llm_totp_record_t  r;
 
+    version = 0;
     rc = llm_totp_load(st, txn, id, &r, err, errlen);
 
     if (rc == LLM_OK && r.state != LLM_TOTP_ON) {
