@@ -428,7 +428,7 @@ ngx_http_llm_admin_run(ngx_http_llm_task_t *task, llm_store_t *store,
     }
 
     if (t->reply.body) {
-        t->text = json_dumps(t->reply.body, JSON_COMPACT);
+        t->text = json_dumps(t->reply.body, JSON_COMPACT|LLM_ADMIN_DUMP);
         t->text_len = t->text ? ngx_strlen(t->text) : 0;
     }
 }
@@ -558,6 +558,11 @@ ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
 
     ngx_http_set_log_request(c->log, r);
 
+    if (t->reply.detail[0]) {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0, "llm_admin: %s",
+                      t->reply.detail);
+    }
+
     rc = ngx_http_llm_admin_answer(r, t);
 
     ngx_http_llm_admin_free(t);
@@ -630,7 +635,7 @@ ngx_http_llm_admin_free(ngx_http_llm_admin_task_t *t)
         free(t->text);
     }
 
-    json_decref(t->reply.body);
+    llm_admin_done(&t->reply);
     json_decref(t->call.body);
     json_decref(t->args);
     free(t->body);

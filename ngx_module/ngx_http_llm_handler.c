@@ -134,6 +134,13 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
 
     ctx->api = api;
 
+    if (!ctx->authenticated && w && w->store) {
+        /* nobody has looked at the store for this request */
+        ngx_http_llm_notice_txnid(ngx_http_get_module_main_conf(r,
+                                                       ngx_http_llm_module),
+                                  llm_store_txnid(w->store));
+    }
+
     if (!ngx_http_llm_may_use(ctx)) {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "model_not_allowed",
                                   "this API key may not use the model "

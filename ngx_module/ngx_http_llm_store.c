@@ -39,6 +39,7 @@ static void ngx_http_llm_scan_run(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
 static int ngx_http_llm_scan_key(void *data, const llm_key_t *k);
 static void ngx_http_llm_store_done(ngx_http_llm_task_t *task);
+static void ngx_http_llm_drop_params(ngx_http_llm_main_conf_t *mcf);
 static void ngx_http_llm_load_engine(llm_zone_t *z, const char *name,
     const char *text, size_t len);
 
@@ -65,6 +66,7 @@ ngx_http_llm_prepare_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
                                        sizeof(err));
         }
 
+        ngx_http_llm_drop_params(mcf);
         ngx_http_llm_load_params(mcf, store);
         llm_store_close(store);
     }
@@ -333,6 +335,40 @@ ngx_http_llm_load_params(ngx_http_llm_main_conf_t *mcf, llm_store_t *store)
         }
 
         llm_buf_done(&json);
+    }
+}
+
+
+/* the zone has few places: those of engines that are gone are free again */
+
+static void
+ngx_http_llm_drop_params(ngx_http_llm_main_conf_t *mcf)
+{
+    uint64_t             hash;
+    ngx_uint_t           i, k;
+    llm_zone_t          *z;
+    llm_params_t        *p;
+    llm_engine_conf_t   *ec;
+    llm_param_values_t   none;
+
+    z = ngx_http_llm_zone(mcf);
+    ec = mcf->engines.elts;
+
+    ngx_memzero(&none, sizeof(llm_param_values_t));
+
+    for (i = 0; z && i < LLM_ZONE_ENGINES; i++) {
+        p = &z->params[i];
+        hash = atomic_load(&p->copy[atomic_load(&p->turn) % 2].hash);
+
+        for (k = 0; k < mcf->engines.nelts; k++) {
+            if (llm_engine_hash(ec[k].name, ngx_strlen(ec[k].name)) == hash) {
+                break;
+            }
+        }
+
+        if (hash && k == mcf->engines.nelts) {
+            (void) llm_zone_params_set(z, hash, &none);
+        }
     }
 }
 

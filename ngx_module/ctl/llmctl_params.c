@@ -188,8 +188,8 @@ llmctl_params_call(llmctl_admin_t *x, const char *method, const char *path,
         }
 
         if (reply.params) {
-            printf("\nnginx takes it over within a second, or with its next "
-                   "reload.\n");
+            printf("\nA running nginx takes it over with its next "
+                   "requests.\n");
         }
 
         rc = llmctl_flush();
