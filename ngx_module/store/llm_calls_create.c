@@ -39,6 +39,7 @@ static int llm_calls_regular(int fd, const char *store, const char *name,
 static int llm_calls_header(int dir, const char *store, char *err,
     size_t errlen);
 static size_t llm_calls_meta(const uint8_t *m);
+static size_t llm_calls_size(int dir);
 static int llm_calls_create(int dir, const char *store, size_t size,
     char *err, size_t errlen);
 static int llm_calls_make(const char *file, size_t size, char *err,
@@ -54,11 +55,7 @@ llm_calls_files(const char *store, size_t size, char *err, size_t errlen)
 {
     int  dir, rc;
 
-    if (size == 0) {
-        size = LLM_CALLS_SIZE;
-    }
-
-    if (size < LLM_CALLS_MINSIZE || size > LLM_MAP_MAX) {
+    if (size != 0 && (size < LLM_CALLS_MINSIZE || size > LLM_MAP_MAX)) {
         return llm_err(err, errlen, LLM_INVALID,
                        "%s/%s: size %zu is not between 1m and 64t", store,
                        LLM_CALLS_FILE, size);
@@ -72,7 +69,9 @@ llm_calls_files(const char *store, size_t size, char *err, size_t errlen)
     rc = llm_calls_regular(dir, store, LLM_CALLS_FILE, err, errlen);
 
     if (rc == LLM_NOTFOUND) {
-        rc = llm_calls_create(dir, store, size, err, errlen);
+        rc = llm_calls_create(dir, store,
+                              size != 0 ? size : llm_calls_size(dir), err,
+                              errlen);
     }
 
     if (rc == LLM_OK) {
@@ -223,6 +222,48 @@ llm_calls_meta(const uint8_t *m)
     }
 
     return psize;
+}
+
+
+/*
+ * As large as the store beside it: whoever made that small has a small disk.
+ * Of its two headers the newer one may be either; a size only grows.
+ */
+
+static size_t
+llm_calls_size(int dir)
+{
+    int       fd;
+    size_t    psize;
+    uint8_t   m[LLM_META_LEN];
+    uint64_t  next, size;
+
+    fd = openat(dir, "data.mdb", O_RDONLY|O_NOFOLLOW|O_CLOEXEC);
+
+    if (fd == -1) {
+        return LLM_CALLS_SIZE;
+    }
+
+    size = 0;
+
+    if (pread(fd, m, sizeof(m), 0) == sizeof(m)
+        && llm_le_get(m + LLM_META_AT, 4) == LLM_META_MAGIC)
+    {
+        size = llm_le_get(m + LLM_META_AT + 16, 8);
+        psize = (size_t) llm_le_get(m + LLM_META_AT + 24, 4);
+
+        if (pread(fd, m, sizeof(m), (off_t) psize) == sizeof(m)
+            && llm_le_get(m + LLM_META_AT, 4) == LLM_META_MAGIC)
+        {
+            next = llm_le_get(m + LLM_META_AT + 16, 8);
+            size = next > size ? next : size;
+        }
+    }
+
+    (void) close(fd);
+
+    return size < LLM_CALLS_MINSIZE || size > LLM_MAP_MAX ? LLM_CALLS_SIZE
+                                                          : (size_t) size;
 }
 
 
