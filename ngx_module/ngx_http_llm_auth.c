@@ -25,6 +25,8 @@ static ngx_int_t ngx_http_llm_judge_address(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_judge_role(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+static ngx_int_t ngx_http_llm_judge_scopes(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_strip(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_identity(ngx_http_request_t *r,
@@ -58,6 +60,8 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
          * header is gone */
 
         rc = ngx_http_llm_check_key(r, ctx);
+
+        /* of this location */
 
         if (rc == NGX_OK) {
             rc = ngx_http_llm_judge_role(r, ctx);
@@ -359,6 +363,7 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     int                        rc;
     char                       err[LLM_ERRLEN];
     uint64_t                   txnid;
+    ngx_int_t                  verdict;
     llm_store_t               *store;
     ngx_http_llm_main_conf_t  *mcf;
 
@@ -375,26 +380,60 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     txnid = llm_store_txnid(store);
 
-    if (txnid != ctx->txnid || txnid == 0) {
-        /* the same secret of the key, which may have been rotated out */
-
-        rc = llm_key_again(store, ctx->key.tag, &ctx->key, err, sizeof(err));
-
-        if (rc == LLM_NOTFOUND) {
-            ctx->key.revoked = ngx_time();
-
-        } else if (rc != LLM_OK) {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "llm_auth: %s",
-                          err);
-            return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                      "store_unavailable",
-                                      "API keys can't be checked now");
-        }
-
-        ctx->txnid = txnid;
+    if (txnid == ctx->txnid && txnid != 0) {
+        return ngx_http_llm_judge_key(r, ctx);
     }
 
-    return ngx_http_llm_judge_key(r, ctx);
+    /* the same secret of the key, which may have been rotated out */
+
+    rc = llm_key_again(store, ctx->key.tag, &ctx->key, err, sizeof(err));
+
+    if (rc == LLM_NOTFOUND) {
+        ctx->key.revoked = ngx_time();
+
+    } else if (rc != LLM_OK) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "llm_auth: %s",
+                      err);
+        return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                  "store_unavailable",
+                                  "API keys can't be checked now");
+    }
+
+    ctx->txnid = txnid;
+
+    verdict = ngx_http_llm_judge_key(r, ctx);
+
+    return verdict == NGX_OK ? ngx_http_llm_judge_scopes(r, ctx) : verdict;
+}
+
+
+/* what a request was let in with may have been taken from its key since */
+
+static ngx_int_t
+ngx_http_llm_judge_scopes(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_llm_judge_address(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_llm_judge_role(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if ((ctx->submitted || ctx->asked) && ctx->model.len
+        && !llm_key_model(&ctx->key, (char *) ctx->model.data,
+                          ctx->model.len))
+    {
+        return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "model_not_allowed",
+                                  "this API key may not use this model any "
+                                  "more");
+    }
+
+    return NGX_OK;
 }
 
 
