@@ -203,6 +203,7 @@ typedef struct {
     unsigned                authenticated:1;
     unsigned                asked:1;
     unsigned                revoked:1;
+    unsigned                told:1;     /* what was done is told in any case */
     unsigned                submitted:1;
     unsigned                accepted:1;
     unsigned                stream:1;

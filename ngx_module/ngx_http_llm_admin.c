@@ -547,6 +547,13 @@ ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
 
     r = task->request;
 
+    /* what the answer does not tell: files, sizes, the disk */
+
+    if (t->reply.detail[0]) {
+        ngx_log_error(NGX_LOG_ERR, r ? r->connection->log : ngx_cycle->log, 0,
+                      "llm_admin: %s", t->reply.detail);
+    }
+
     if (r == NULL) {
         ngx_http_llm_admin_free(t);
         return;
@@ -580,6 +587,11 @@ ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
     ngx_http_llm_ctx_t  *ctx;
 
     ctx = ngx_http_llm_get_ctx(r);
+
+    /* also to a key that has just rotated, leaked or revoked itself: the
+     * answer may be the only place of its successor */
+
+    ctx->told = 1;
 
     ngx_str_set(&value, "no-store");
 

@@ -182,14 +182,14 @@ ngx_http_llm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         return ngx_http_llm_replace_body(r, ctx, in);
     }
 
-    if (ctx->authenticated && !ctx->submitted
+    if (ctx->authenticated && !ctx->submitted && !ctx->told
         && ngx_http_llm_check_key(r, ctx) != NGX_OK)
     {
         if (!ctx->revoked) {
             ctx->revoked = 1;
             ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                          "llm_auth: the key %s was revoked or has expired, "
-                          "its response is cut", ctx->key.id);
+                          "llm_auth: the key %s may do this no longer (%V), "
+                          "its response is cut", ctx->key.id, &ctx->code);
         }
 
         return NGX_ERROR;
