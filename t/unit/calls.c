@@ -24,7 +24,7 @@ test_open(void)
     is_int(llm_calls_open(&c, path, 0, E), LLM_NOTFOUND, "an empty directory");
     ok(access(at("store/calls.mdb"), F_OK) == -1, "stays empty");
 
-    is_int(llm_store_create(path, 1 << 20, E), LLM_OK, "a store");
+    is_int(llm_store_create(path, 64 << 20, E), LLM_OK, "a store");
     is_int(llm_calls_open(&c, path, 4096, E), LLM_INVALID, "a size too small");
 
     put_file(at("store/calls-new.mdb"), "half", 4, 0600);

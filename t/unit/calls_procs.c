@@ -364,7 +364,7 @@ main(void)
         return 1;
     }
 
-    is_int(llm_store_create(path, 1 << 20, E), LLM_OK, "a store");
+    is_int(llm_store_create(path, 64 << 20, E), LLM_OK, "a store");
 
     test_start();
     test_killed();
