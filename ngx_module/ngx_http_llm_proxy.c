@@ -19,6 +19,8 @@
 
 #define NGX_HTTP_LLM_ASK_TOKENS  1024   /* of a choice, when none are said */
 #define NGX_HTTP_LLM_ASK_MORE    256
+#define NGX_HTTP_LLM_ASK_FRAME   3      /* events of a choice with no token:
+                                           its role, its end */
 
 
 typedef struct {
@@ -45,6 +47,7 @@ static void ngx_http_llm_ask_done(ngx_http_llm_task_t *task);
 static void ngx_http_llm_ask_free(ngx_http_llm_asking_t *a);
 static ngx_int_t ngx_http_llm_ask_judge(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_http_llm_asking_t *a);
+static uint64_t ngx_http_llm_proxy_completion(llm_usage_scan_t *scan);
 
 
 /*
@@ -365,14 +368,14 @@ ngx_http_llm_proxy_header(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
 /*
  * Body filter.  NGX_ERROR: a stream has used what was reserved for it, and no
- * more is to be had.
+ * more is to be had.  What is not streamed has been made by now.
  */
 
 ngx_int_t
 ngx_http_llm_proxy_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ngx_chain_t *in)
 {
-    uint64_t            used, more;
+    uint64_t            used;
     ngx_chain_t        *cl;
     llm_usage_scan_t   *scan = ctx->scan;
 
@@ -383,19 +386,28 @@ ngx_http_llm_proxy_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         }
     }
 
-    if (ctx->granted == 0 || scan->found) {
+    if (ctx->granted == 0 || !scan->stream) {
         return NGX_OK;
     }
 
-    used = ctx->ask_prompt + scan->events;
+    /* a usage may be said long before the end, so it ends no counting */
 
-    if (used < ctx->granted) {
+    used = (scan->found ? scan->prompt_tokens : ctx->ask_prompt)
+           + ngx_http_llm_proxy_completion(scan);
+
+    /* one that keeps to its max_tokens must not be cut for its frame */
+
+    if (used <= ctx->granted
+                + NGX_HTTP_LLM_ASK_FRAME * (uint64_t) ctx->ask_choices)
+    {
         return NGX_OK;
     }
 
-    more = used + NGX_HTTP_LLM_ASK_MORE * ctx->ask_choices;
-
-    if (ngx_http_llm_quota_reserve(r, ctx, more, used + 1) == NGX_OK) {
+    if (ngx_http_llm_quota_reserve(r, ctx, used + NGX_HTTP_LLM_ASK_MORE
+                                           * (uint64_t) ctx->ask_choices,
+                                   used)
+        == NGX_OK)
+    {
         return NGX_OK;
     }
 
@@ -407,9 +419,19 @@ ngx_http_llm_proxy_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 }
 
 
+/* what was said last, and a token for each event since */
+
+static uint64_t
+ngx_http_llm_proxy_completion(llm_usage_scan_t *scan)
+{
+    return scan->completion_tokens + (scan->events - scan->known);
+}
+
+
 /*
  * What it took: what the response says; else a stream's events, a token each;
- * else, when tokens were reserved for an answer that came, all of these.
+ * else, when tokens were reserved for an answer that came, all of these.  May
+ * be called at any time, and again.
  */
 
 void
@@ -424,8 +446,10 @@ ngx_http_llm_proxy_settle(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ctx->accepted = 1;
 
     if (scan->found) {
-        ctx->prompt_tokens = (uint32_t) scan->prompt_tokens;
-        ctx->completion_tokens = (uint32_t) scan->completion_tokens;
+        ctx->prompt_tokens = (uint32_t) ngx_min(scan->prompt_tokens,
+                                                UINT32_MAX);
+        ctx->completion_tokens = (uint32_t) ngx_min(
+                       ngx_http_llm_proxy_completion(scan), UINT32_MAX);
 
     } else if (scan->events) {
         ctx->prompt_tokens = (uint32_t) (ctx->ask_prompt / 2);

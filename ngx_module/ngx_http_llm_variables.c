@@ -130,7 +130,11 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         last = ngx_snprintf(p, 128, "%V", &ctx->id);
         break;
 
+    /* the log module runs before ours in the log phase */
+
     case NGX_HTTP_LLM_VAR_PROMPT_TOKENS:
+        ngx_http_llm_proxy_settle(r, ctx);
+
         if (ctx->accepted) {
             last = ngx_sprintf(p, "%uD", ctx->prompt_tokens);
         }
@@ -138,6 +142,8 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         break;
 
     case NGX_HTTP_LLM_VAR_COMPLETION_TOKENS:
+        ngx_http_llm_proxy_settle(r, ctx);
+
         if (ctx->accepted) {
             last = ngx_sprintf(p, "%uD", ngx_http_llm_completion_tokens(ctx));
         }

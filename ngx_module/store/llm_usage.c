@@ -526,6 +526,10 @@ llm_usage_take(llm_usage_scan_t *s)
     found = llm_usage_count(usage, "completion_tokens", &s->completion_tokens)
             || llm_usage_count(usage, "output_tokens", &s->completion_tokens);
 
+    if (found) {
+        s->known = s->events;
+    }
+
     /* prompt_tokens has what a cache read in it; where a server says both,
      * its parts are not to be added */
 

@@ -52,6 +52,8 @@ typedef struct {
     uint64_t  completion_tokens;
     uint64_t  events;           /* that had a choice or a content block;
                                    0 when not streamed */
+    uint64_t  known;            /* of events, when completion_tokens was last
+                                   said: it has not counted the later ones */
     unsigned  found:1;          /* a usage was there, with a count */
 
     /* private */
