@@ -79,6 +79,7 @@ static void ngx_http_llm_notify_run(ngx_http_llm_task_t *task,
 static void ngx_http_llm_notify_done(ngx_http_llm_task_t *task);
 static void ngx_http_llm_notify_free(ngx_http_llm_delivery_t *d);
 static ngx_int_t ngx_http_llm_notify_send(ngx_http_llm_delivery_t *d);
+static ngx_str_t *ngx_http_llm_notify_host(ngx_http_llm_notify_t *n);
 static ngx_int_t ngx_http_llm_notify_accept(ngx_http_llm_notify_t *n, int fd);
 static void ngx_http_llm_notify_write(ngx_event_t *ev);
 static void ngx_http_llm_notify_read(ngx_event_t *ev);
@@ -337,9 +338,7 @@ ngx_http_llm_notify_send(ngx_http_llm_delivery_t *d)
                                "User-Agent: nginx-llm" CRLF
                                "Content-Type: application/json" CRLF
                                "Content-Length: %uz" CRLF CRLF,
-                               &n->uri,
-                               n->server->server_name.len
-                               ? &n->server->server_name : &n->uri,
+                               &n->uri, ngx_http_llm_notify_host(n),
                                d->json.len);
     d->out->last = ngx_cpymem(d->out->last, d->json.data, d->json.len);
 
@@ -387,6 +386,30 @@ ngx_http_llm_notify_send(ngx_http_llm_delivery_t *d)
     ngx_http_llm_notify_write(c->write);
 
     return NGX_OK;
+}
+
+
+/* this door leads to one server, whatever the name; but nginx refuses a name
+ * that can't be one, such as "" and those of wildcards and expressions */
+
+static ngx_str_t *
+ngx_http_llm_notify_host(ngx_http_llm_notify_t *n)
+{
+    size_t      i;
+    ngx_str_t  *name = &n->server->server_name;
+
+    static ngx_str_t  localhost = ngx_string("localhost");
+
+    for (i = 0; i < name->len; i++) {
+        if ((name->data[i] < 'a' || name->data[i] > 'z')
+            && (name->data[i] < '0' || name->data[i] > '9')
+            && name->data[i] != '-' && name->data[i] != '.')
+        {
+            return &localhost;
+        }
+    }
+
+    return name->len && name->data[0] != '.' ? name : &localhost;
 }
 
 
