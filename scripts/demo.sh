@@ -85,6 +85,11 @@ http {
             llm_pass demo;
         }
 
+        location /admin/ {
+            llm_auth on;
+            llm_admin;
+        }
+
         location = /healthz {
             llm_auth off;
             llm_pass demo;
@@ -157,6 +162,11 @@ nginx-llm is running on $url with the demo model.
       -H 'Authorization: Bearer $key' \\
       -H 'Content-Type: application/json' \\
       -d '{"model":"demo","stream":true,"messages":[{"role":"user","content":"Hello!"}]}'
+
+A key for somebody else, with 60 requests a minute:
+
+  curl $url/admin/keys -H 'Authorization: Bearer $key' \\
+      -d '{"client":"alice","role":"user","requests_per_minute":60}'
 
 END
 
