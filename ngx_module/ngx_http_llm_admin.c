@@ -22,7 +22,7 @@ typedef struct {
     char                       method[8];
     char                       path[128];
     char                       totp[64];
-    char                       idem[128];
+    char                       idem[260];   /* longer than one may be */
     json_t                    *args;
     char                      *body;        /* from malloc */
     size_t                     len;
@@ -310,11 +310,12 @@ ngx_http_llm_admin_header(ngx_http_request_t *r, const char *name, char *dst,
         }
 
         if (h[i].key.len == len
-            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0
-            && h[i].value.len < size)
+            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
         {
-            ngx_memcpy(dst, h[i].value.data, h[i].value.len);
-            dst[h[i].value.len] = '\0';
+            /* one that is too long is refused by its length */
+
+            (void) ngx_cpystrn((u_char *) dst, h[i].value.data,
+                               ngx_min(h[i].value.len + 1, size));
             return NGX_OK;
         }
     }
@@ -583,6 +584,7 @@ static ngx_int_t
 ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 {
     ngx_str_t            body, value;
+    ngx_uint_t           level;
     ngx_pool_cleanup_t  *cln;
     ngx_http_llm_ctx_t  *ctx;
 
@@ -597,6 +599,13 @@ ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 
     if (ngx_http_llm_header(r, "Cache-Control", &value) == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (t->reply.detail[0]) {
+        level = t->reply.status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+                ? NGX_LOG_ERR : NGX_LOG_WARN;
+        ngx_log_error(level, r->connection->log, 0, "llm_admin: %s",
+                      t->reply.detail);
     }
 
     if (t->reply.status >= NGX_HTTP_BAD_REQUEST || t->text == NULL) {
