@@ -446,7 +446,7 @@ ngx_http_llm_scan_key(void *data, const llm_key_t *k)
     ngx_http_llm_store_task_t  *t = data;
 
     int        rc;
-    char       id[LLM_KEY_ID_LEN + 1], text[512];
+    char       id[LLM_KEY_ID_LEN + 1], text[512], now[32], ends[32];
     int64_t    end, days;
     uint32_t   step;
     llm_key_t  next;
@@ -467,9 +467,11 @@ ngx_http_llm_scan_key(void *data, const llm_key_t *k)
     }
 
     (void) snprintf(text, sizeof(text), "{\"event\":\"key_expiring\","
-                    "\"time\":%lld,\"key_id\":\"%s\",\"client\":\"%s\","
-                    "\"ends\":%lld,\"days\":%lld}", (long long) t->now,
-                    k->id, k->client, (long long) end, (long long) days);
+                    "\"time\":\"%s\",\"actor\":\"nginx\",\"key_id\":\"%s\","
+                    "\"client\":\"%s\",\"ends\":\"%s\",\"days\":%lld}",
+                    llm_admin_time(now, sizeof(now), t->now), k->id,
+                    k->client, llm_admin_time(ends, sizeof(ends), end),
+                    (long long) days);
 
     ngx_memcpy(id, k->id, sizeof(id));
     next = *k;
