@@ -538,6 +538,7 @@ ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
     ngx_http_llm_admin_task_t *t = (ngx_http_llm_admin_task_t *) task;
 
     ngx_int_t            rc;
+    ngx_uint_t           level;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
     ngx_http_llm_ctx_t  *ctx;
@@ -551,7 +552,9 @@ ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
     /* what the answer does not tell: files, sizes, the disk */
 
     if (t->reply.detail[0]) {
-        ngx_log_error(NGX_LOG_ERR, r ? r->connection->log : ngx_cycle->log, 0,
+        level = t->reply.status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+                ? NGX_LOG_ERR : NGX_LOG_WARN;
+        ngx_log_error(level, r ? r->connection->log : ngx_cycle->log, 0,
                       "llm_admin: %s", t->reply.detail);
     }
 
@@ -566,11 +569,6 @@ ngx_http_llm_admin_done(ngx_http_llm_task_t *task)
 
     ngx_http_set_log_request(c->log, r);
 
-    if (t->reply.detail[0]) {
-        ngx_log_error(NGX_LOG_ERR, c->log, 0, "llm_admin: %s",
-                      t->reply.detail);
-    }
-
     rc = ngx_http_llm_admin_answer(r, t);
 
     ngx_http_llm_admin_free(t);
@@ -584,7 +582,6 @@ static ngx_int_t
 ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 {
     ngx_str_t            body, value;
-    ngx_uint_t           level;
     ngx_pool_cleanup_t  *cln;
     ngx_http_llm_ctx_t  *ctx;
 
@@ -599,13 +596,6 @@ ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 
     if (ngx_http_llm_header(r, "Cache-Control", &value) == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (t->reply.detail[0]) {
-        level = t->reply.status >= NGX_HTTP_INTERNAL_SERVER_ERROR
-                ? NGX_LOG_ERR : NGX_LOG_WARN;
-        ngx_log_error(level, r->connection->log, 0, "llm_admin: %s",
-                      t->reply.detail);
     }
 
     if (t->reply.status >= NGX_HTTP_BAD_REQUEST || t->text == NULL) {
