@@ -46,7 +46,8 @@
 #define NGX_HTTP_LLM_EVENT_SIZE 1024    /* the most one event becomes */
 #define NGX_HTTP_LLM_KEEPALIVE  5000    /* ms of silence in a stream */
 #define NGX_HTTP_LLM_FLUSH      500     /* ms until usage is in the store */
-#define NGX_HTTP_LLM_CALLS      8192    /* records that wait for it, at most */
+#define NGX_HTTP_LLM_CALLS      32768   /* records that wait for it, at most */
+#define NGX_HTTP_LLM_CALLS_SOON 1024    /* so many do not wait */
 #define NGX_HTTP_LLM_NOTICE     14      /* days before a key's end */
 #define NGX_HTTP_LLM_QUOTA_KEYS 65536   /* keys that call at a time */
 #define NGX_HTTP_LLM_ADMIN_BODY 65536

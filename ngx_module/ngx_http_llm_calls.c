@@ -119,6 +119,11 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
                                &r->headers_in.user_agent->value);
     }
 
+    if (w->n_call >= NGX_HTTP_LLM_CALLS_SOON && !w->flushing && !w->closing) {
+        (void) ngx_http_llm_flush(mcf, r->connection->log);
+        return NGX_OK;
+    }
+
     ngx_http_llm_calls_touch(mcf);
 
     return NGX_OK;

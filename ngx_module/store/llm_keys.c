@@ -43,6 +43,8 @@ static int llm_key_new_id(llm_key_t *k, char *err, size_t errlen);
 static int llm_key_salt(const llm_secret_t *secret, const llm_key_t *k,
     uint8_t *salt);
 static void llm_key_hex(char *out, const uint8_t *p, size_t len);
+static int llm_found_get(llm_store_t *st, uint64_t txnid,
+    uint8_t tag[][LLM_TAG_LEN], size_t n, llm_key_t *k);
 
 
 /* all of it is looked at, whatever it is: no early way out */
@@ -442,17 +444,28 @@ int
 llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
     size_t len, llm_key_t *k, char *err, size_t errlen)
 {
-    int       rc;
-    size_t    i;
-    MDB_txn  *txn;
-    MDB_val   name, v;
+    int           rc;
+    size_t        i, n;
+    MDB_txn      *txn;
+    MDB_val       name, v;
+    uint8_t       tag[LLM_SECRET_VERSIONS][LLM_TAG_LEN];
+    llm_found_t  *f;
 
-    if (!llm_key_wellformed(key, len)) {
-        memset(k, 0, sizeof(llm_key_t));
-        return llm_err(err, errlen, LLM_NOTFOUND, "key: malformed");
+    txn = NULL;
+    n = 0;
+
+    if (st->found == NULL) {
+        st->found = calloc(LLM_FOUND, sizeof(llm_found_t));
+
+        if (st->found == NULL) {
+            memset(k, 0, sizeof(llm_key_t));
+            return llm_err(err, errlen, LLM_NOMEM, "%s: store: no memory",
+                           st->path);
+        }
     }
 
-    rc = llm_store_read(st, &txn, err, errlen);
+    rc = (len == LLM_KEY_LEN) ? llm_store_read(st, &txn, err, errlen)
+         : llm_err(err, errlen, LLM_NOTFOUND, "key: malformed");
 
     if (rc != LLM_OK) {
         memset(k, 0, sizeof(llm_key_t));
@@ -464,6 +477,24 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
         goto done;
     }
 
+    for (i = 0; i < st->bound.n; i++) {
+        if (llm_secret_tag(secret, st->bound.version[i], key, len, tag[n])
+            == LLM_OK)
+        {
+            n++;
+        }
+    }
+
+    if (llm_found_get(st, mdb_txn_id(txn), tag, n, k)) {
+        llm_store_read_end(st);
+        return LLM_OK;
+    }
+
+    if (!llm_key_wellformed(key, len)) {
+        rc = llm_err(err, errlen, LLM_NOTFOUND, "key: malformed");
+        goto done;
+    }
+
     /*
      * The bytes are compared by LMDB as they come.  That tells nothing of
      * them: who does not hold the verification key can't choose a tag.
@@ -471,15 +502,8 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
 
     rc = MDB_NOTFOUND;
 
-    for (i = 0; rc == MDB_NOTFOUND && i < st->bound.n; i++) {
-
-        if (llm_secret_tag(secret, st->bound.version[i], key, len, k->tag)
-            != LLM_OK)
-        {
-            continue;
-        }
-
-        name.mv_data = k->tag;
+    for (i = 0; rc == MDB_NOTFOUND && i < n; i++) {
+        name.mv_data = tag[i];
         name.mv_size = LLM_TAG_LEN;
 
         rc = mdb_get(txn, st->keys, &name, &v);
@@ -495,6 +519,14 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
         rc = llm_store_error(st, rc, "look-up", err, errlen);
     }
 
+    if (rc == LLM_OK) {
+        memcpy(k->tag, tag[i - 1], LLM_TAG_LEN);
+
+        f = &st->found[k->tag[0]];
+        f->txnid = mdb_txn_id(txn);
+        f->key = *k;
+    }
+
 done:
 
     llm_store_read_end(st);
@@ -504,4 +536,27 @@ done:
     }
 
     return rc;
+}
+
+
+/* 1: one of the tags was looked up before, and the store is as it was then */
+
+static int
+llm_found_get(llm_store_t *st, uint64_t txnid,
+    uint8_t tag[][LLM_TAG_LEN], size_t n, llm_key_t *k)
+{
+    size_t        i;
+    llm_found_t  *f;
+
+    for (i = 0; i < n; i++) {
+        f = &st->found[tag[i][0]];
+
+        if (f->txnid == txnid && memcmp(f->key.tag, tag[i], LLM_TAG_LEN) == 0)
+        {
+            *k = f->key;
+            return 1;
+        }
+    }
+
+    return 0;
 }

@@ -241,6 +241,7 @@ llm_store_free(llm_store_t *st)
         }
     }
 
+    free(st->found);
     free(st->path);
     OPENSSL_cleanse(st, sizeof(llm_store_t));
 }

@@ -94,6 +94,18 @@ typedef struct {
 } llm_bound_t;
 
 
+/*
+ * Records that this handle has looked up: a key that calls again and again is
+ * found by its tag alone, while the store has not changed since.
+ */
+#define LLM_FOUND  256          /* at a byte of the tag */
+
+typedef struct {
+    uint64_t          txnid;    /* of the store, 0: free */
+    llm_key_t         key;
+} llm_found_t;
+
+
 struct llm_store_s {
     MDB_env          *env;
     llm_store_env_t  *shared;   /* NULL: the environment is this handle's */
@@ -108,6 +120,7 @@ struct llm_store_s {
     char             *path;
 
     llm_bound_t       bound;
+    llm_found_t      *found;    /* [LLM_FOUND], NULL before a look-up */
     char              actor[LLM_ACTOR_MAX + 1];
 };
 
