@@ -135,10 +135,27 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
 static void
 ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src)
 {
-    size_t  len = ngx_min(src->len, size - 1);
+    size_t       at, n, len;
+    const char  *key, *p, *last;
 
+    len = ngx_min(src->len, size - 1);
     ngx_memcpy(dst, src->data, len);
     dst[len] = '\0';
+
+    /* no key lies on the disk, by whatever mistake of a client's */
+
+    p = (char *) src->data;
+    last = p + src->len;
+
+    while ((key = llm_key_find(p, (size_t) (last - p), &n)) != NULL) {
+        at = (size_t) (key - (char *) src->data);
+
+        if (at < len) {
+            ngx_memset(dst + at, '*', ngx_min(n, len - at));
+        }
+
+        p = key + n;
+    }
 }
 
 

@@ -12,13 +12,15 @@
 #endif
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "llm_store_int.h"
 
 
-#define LLM_NET_TEXT  (INET6_ADDRSTRLEN + 4)
+#define LLM_NET_TEXT   (INET6_ADDRSTRLEN + 4)
+#define LLM_KEY_FOUND  16   /* digits: "risk-20270131" is no key */
 
 
 static int llm_net_mapped(const uint8_t *addr);
@@ -311,6 +313,12 @@ int
 llm_key_add_model(llm_key_t *k, const char *name, size_t len, char *err,
     size_t errlen)
 {
+    size_t  n;
+
+    if (llm_key_find(name, len, &n) != NULL) {
+        return llm_err(err, errlen, LLM_INVALID, "model: it holds a key");
+    }
+
     if (len == 0 || len > LLM_NAME_MAX || llm_text_span(name, len) != len) {
         return llm_err(err, errlen, LLM_INVALID, "model: its name must have "
                        "1 to %d printable characters", LLM_NAME_MAX);
@@ -352,4 +360,30 @@ llm_models_valid(const char *models, size_t len)
     }
 
     return 1;
+}
+
+
+const char *
+llm_key_find(const char *text, size_t len, size_t *n)
+{
+    size_t  i;
+
+    for (i = 0; i + 3 + LLM_KEY_FOUND <= len; i++) {
+
+        if (memcmp(text + i, "sk-", 3) != 0) {
+            continue;
+        }
+
+        *n = 3;
+
+        while (i + *n < len && isxdigit((unsigned char) text[i + *n])) {
+            (*n)++;
+        }
+
+        if (*n >= 3 + LLM_KEY_FOUND) {
+            return text + i;
+        }
+    }
+
+    return NULL;
 }

@@ -150,6 +150,10 @@ int llm_store_check(llm_store_t *st, char *err, size_t errlen);
  * refuse another */
 int llm_key_wellformed(const char *key, size_t len);
 
+/* where a key, or much of one, begins in a text, of *n bytes: people paste
+ * them where names belong.  NULL: nowhere */
+const char *llm_key_find(const char *text, size_t len, size_t *n);
+
 /*
  * Create a key.  key receives LLM_KEY_LEN characters and a final zero; it is
  * stored nowhere.  k: client, role, expires, limits, nets and models are read,
