@@ -219,7 +219,8 @@ bad("keys?$_", 'GET', "keys?$_", undef) for
 bad("changes?$_", 'GET', "changes?$_", undef) for
     'before=-1', 'before=x', 'limit=0', 'after=1';
 bad("path: $_", 'GET', "keys/$_", undef, 404) for
-    'x' x 5000, 'key_', $admin, '%01', '%2e%2e/keys/x', uc $user_id, "$user_id/", "' OR '1'='1";
+    'x' x 5000, 'key_', $admin, '%01', '%2e%2e/keys/x', uc $user_id,
+    "'%20OR%20'1'='1";
 
 
 # and after all that
