@@ -58,9 +58,11 @@ http {
     server {
         listen 127.0.0.1:%%PORT_2%%;
         access_log off;
-        location /page { llm_auth on; return 204; }
+        location /page { llm_auth on;
+                         proxy_pass http://127.0.0.1:%%PORT_1%%; }
     }
     server {
+        access_log off;
         listen 127.0.0.1:%%PORT_1%%;
         location / { return 200 "$http_x_llm_key_id"; }
     }
