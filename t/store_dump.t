@@ -279,7 +279,7 @@ for my $file (@files) {
 
 like(slurp($t->dir . '/store/data.mdb'), qr/boss.*coded|coded.*boss/s,
      'the store is what was searched');
-like(slurp($t->dir . '/store/calls.mdb'), qr{/page/\*{75}},
+like(slurp($t->dir . '/store/calls.mdb'), qr{/page/\*{50}},
      'a key in an address is not kept');
 like(slurp($t->dir . '/all.log'), qr/\Q$admin_id\E/, 'and the log');
 
