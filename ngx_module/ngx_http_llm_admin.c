@@ -13,6 +13,12 @@
 #include <openssl/crypto.h>
 
 
+/* longer than what is taken: what is cut short is too long still */
+#define NGX_HTTP_LLM_ADMIN_IDEM  258
+
+#define NGX_HTTP_LLM_ADMIN_ARGS  32
+
+
 typedef struct {
     ngx_http_llm_task_t        task;
     ngx_http_llm_main_conf_t  *mcf;
@@ -22,7 +28,7 @@ typedef struct {
     char                       method[8];
     char                       path[128];
     char                       totp[64];
-    char                       idem[260];   /* longer than one may be */
+    char                       idem[NGX_HTTP_LLM_ADMIN_IDEM];
     json_t                    *args;
     char                      *body;        /* from malloc */
     size_t                     len;
@@ -247,11 +253,15 @@ ngx_http_llm_admin_args(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
     src = r->args.data;
     last = src + r->args.len;
 
-    for (n = 0; src < last && n < 32; n++) {
+    for (n = 0; src < last; src = end + 1) {
 
         end = ngx_strlchr(src, last, '&');
         end = end ? end : last;
         eq = ngx_strlchr(src, end, '=');
+
+        if (src == end) {
+            continue;
+        }
 
         name = dst;
         ngx_unescape_uri(&dst, &src, (eq ? eq : end) - src, 0);
@@ -265,18 +275,20 @@ ngx_http_llm_admin_args(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
         }
 
         *dst++ = '\0';
-        src = end + 1;
 
-        /* what is no UTF-8 is refused here, an unknown name there */
+        /* what is no UTF-8, or cut short by a zero, is refused here, an
+         * unknown name there */
 
-        if (*name
-            && json_object_set_new(t->args, (char *) name,
+        if (n++ == NGX_HTTP_LLM_ADMIN_ARGS
+            || ngx_strlen(name) != (size_t) (value - name) - 1
+            || ngx_strlen(value) != (size_t) (dst - value) - 1
+            || json_object_set_new(t->args, (char *) name,
                                    json_string((char *) value))
                != 0)
         {
             return ngx_http_llm_error(r, NGX_HTTP_BAD_REQUEST,
                                       "invalid_value",
-                                      "the query string is not valid UTF-8");
+                                      "the query string is malformed");
         }
     }
 
@@ -312,10 +324,9 @@ ngx_http_llm_admin_header(ngx_http_request_t *r, const char *name, char *dst,
         if (h[i].key.len == len
             && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
         {
-            /* one that is too long is refused by its length */
-
-            (void) ngx_cpystrn((u_char *) dst, h[i].value.data,
-                               ngx_min(h[i].value.len + 1, size));
+            len = ngx_min(h[i].value.len, size - 1);
+            ngx_memcpy(dst, h[i].value.data, len);
+            dst[len] = '\0';
             return NGX_OK;
         }
     }

@@ -140,7 +140,8 @@ int llm_calls_report(llm_calls_t *c, const char *id, int64_t since,
 
 /*
  * Events, each call a transaction of its own, so none between begin and
- * commit.  put: LLM_AGAIN when LLM_EVENTS wait, or there is no room.  next:
+ * commit.  put: LLM_AGAIN when there is no room; where LLM_EVENTS wait, the
+ * oldest of them makes way.  next:
  * the first event that is due at now (unix seconds), marked as being delivered
  * until `until`, so that no other process takes it before; tries counts this
  * one; json is replaced.  LLM_NOTFOUND: none, *due says when the next will be

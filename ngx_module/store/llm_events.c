@@ -37,6 +37,7 @@ typedef struct {
 } llm_calls_event_t;
 
 
+static int llm_event_drop(llm_calls_t *c);
 static int llm_event_number(llm_calls_t *c, uint64_t *number);
 static int llm_event_write(llm_calls_t *c, uint64_t number, uint32_t tries,
     int64_t due, const char *json, size_t len);
@@ -72,10 +73,10 @@ llm_event_put(llm_calls_t *c, const char *json, char *err, size_t errlen)
 
     rc = mdb_stat(c->wtxn, c->shared->events, &stat);
 
+    /* nobody takes them, or nobody can: the oldest has waited in vain */
+
     if (rc == 0 && stat.ms_entries >= LLM_EVENTS) {
-        llm_calls_abort(c);
-        return llm_err(err, errlen, LLM_AGAIN, "%s: event: %d wait already",
-                       c->shared->path, LLM_EVENTS);
+        rc = llm_event_drop(c);
     }
 
     if (rc == 0) {
@@ -99,6 +100,30 @@ llm_event_put(llm_calls_t *c, const char *json, char *err, size_t errlen)
     }
 
     return llm_calls_commit(c, err, errlen);
+}
+
+
+static int
+llm_event_drop(llm_calls_t *c)
+{
+    int          rc;
+    MDB_val      k, v;
+    MDB_cursor  *cursor;
+
+    rc = mdb_cursor_open(c->wtxn, c->shared->events, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+
+    if (rc == 0) {
+        rc = mdb_cursor_del(cursor, 0);
+    }
+
+    mdb_cursor_close(cursor);
+
+    return rc;
 }
 
 
