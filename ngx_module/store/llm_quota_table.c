@@ -13,7 +13,20 @@
 #include "llm_quota_int.h"
 
 
-static int llm_quota_layout(llm_quota_t *q, uint32_t keys);
+/* sizes and places of a table's parts; see llm_quota_t, which begins a page:
+ * it is never on the stack */
+typedef struct {
+    uint64_t  size;
+    uint32_t  entries;
+    uint32_t  buckets;
+    uint64_t  bucket_off;
+    uint64_t  word_off;
+    uint64_t  entry_off;
+    uint64_t  flight_off;
+} llm_quota_layout_t;
+
+
+static int llm_quota_layout(llm_quota_layout_t *l, uint32_t keys);
 static int llm_quota_mutex_init(pthread_mutex_t *mutex);
 static void llm_quota_parts(llm_quota_t *q, uint32_t shard,
     llm_quota_part_t *p);
@@ -31,9 +44,9 @@ static int64_t llm_quota_clock(llm_quota_part_t *p);
 size_t
 llm_quota_size(uint32_t keys)
 {
-    llm_quota_t  q;
+    llm_quota_layout_t  l;
 
-    return llm_quota_layout(&q, keys) == LLM_OK ? (size_t) q.size : 0;
+    return llm_quota_layout(&l, keys) == LLM_OK ? (size_t) l.size : 0;
 }
 
 
@@ -43,7 +56,7 @@ llm_quota_size(uint32_t keys)
  */
 
 static int
-llm_quota_layout(llm_quota_t *q, uint32_t keys)
+llm_quota_layout(llm_quota_layout_t *l, uint32_t keys)
 {
     uint32_t  share;
     uint64_t  size;
@@ -52,13 +65,12 @@ llm_quota_layout(llm_quota_t *q, uint32_t keys)
         return LLM_INVALID;
     }
 
-    q->keys = keys;
     share = (keys + LLM_QUOTA_SHARDS - 1) / LLM_QUOTA_SHARDS;
-    q->entries = (share + share / 4 + 63) / 64 * 64;
+    l->entries = (share + share / 4 + 63) / 64 * 64;
 
-    q->buckets = 64;
-    while (q->buckets < q->entries) {
-        q->buckets *= 2;
+    l->buckets = 64;
+    while (l->buckets < l->entries) {
+        l->buckets *= 2;
     }
 
     size = sizeof(llm_quota_t);
@@ -67,16 +79,16 @@ llm_quota_layout(llm_quota_t *q, uint32_t keys)
     (off) = (size + LLM_QUOTA_PAGE - 1) / LLM_QUOTA_PAGE * LLM_QUOTA_PAGE;    \
     size = (off) + (uint64_t) (n) * LLM_QUOTA_SHARDS * sizeof(type)
 
-    llm_quota_place(q->bucket_off, q->buckets, llm_quota_bucket_t);
-    llm_quota_place(q->word_off, q->entries / 64, llm_quota_word_t);
-    llm_quota_place(q->entry_off, q->entries, llm_quota_entry_t);
-    llm_quota_place(q->flight_off, LLM_QUOTA_FLIGHTS, llm_quota_flight_t);
+    llm_quota_place(l->bucket_off, l->buckets, llm_quota_bucket_t);
+    llm_quota_place(l->word_off, l->entries / 64, llm_quota_word_t);
+    llm_quota_place(l->entry_off, l->entries, llm_quota_entry_t);
+    llm_quota_place(l->flight_off, LLM_QUOTA_FLIGHTS, llm_quota_flight_t);
 
     if (size > SIZE_MAX) {
         return LLM_INVALID;
     }
 
-    q->size = size;
+    l->size = size;
 
     return LLM_OK;
 }
@@ -86,21 +98,29 @@ int
 llm_quota_init(llm_quota_t *q, size_t size, uint32_t keys, char *err,
     size_t errlen)
 {
-    int  i, rc;
+    int                 i, rc;
+    llm_quota_layout_t  l;
 
     if ((uintptr_t) q % LLM_QUOTA_LINE) {
         return llm_err(err, errlen, LLM_INVALID,
                        "quotas: the shared memory is not aligned");
     }
 
-    if (size < sizeof(llm_quota_t) || llm_quota_layout(q, keys) != LLM_OK
-        || size < q->size)
-    {
+    if (llm_quota_layout(&l, keys) != LLM_OK || size < l.size) {
         return llm_err(err, errlen, LLM_INVALID,
                        "quotas: %zu bytes of shared memory are no table for "
                        "%u keys, which takes %zu", size, keys,
                        llm_quota_size(keys));
     }
+
+    q->keys = keys;
+    q->size = l.size;
+    q->entries = l.entries;
+    q->buckets = l.buckets;
+    q->bucket_off = l.bucket_off;
+    q->word_off = l.word_off;
+    q->entry_off = l.entry_off;
+    q->flight_off = l.flight_off;
 
     rc = llm_quota_mutex_init(&q->turn.mutex);
 
@@ -143,7 +163,7 @@ llm_quota_mutex_init(pthread_mutex_t *mutex)
 int
 llm_quota_valid(const llm_quota_t *q, size_t size)
 {
-    llm_quota_t  want;
+    llm_quota_layout_t  want;
 
     return size >= sizeof(llm_quota_t)
            && q->magic == LLM_QUOTA_MAGIC
