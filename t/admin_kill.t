@@ -321,9 +321,9 @@ my $cut = $count{'create 0'} // 0;
 cmp_ok(keys(%listed) - keys(%id) - 1, '<=', $cut,
        "and of $cut that were cut off, no more than those");
 
-$r = $t->llmctl('backup', $t->dir . '/copy', $t->keys_options);
+$r = $t->llmctl('backup', $t->dir . '/last', $t->keys_options);
 is($r->{code}, 0, 'it can be copied') or diag($r->{err});
-$r = $t->llmctl('restore', '--from', $t->dir . '/copy', '--store',
+$r = $t->llmctl('restore', '--from', $t->dir . '/last', '--store',
                 $t->dir . '/again');
 is($r->{code}, 0, 'and the copy is whole') or diag($r->{err});
 
