@@ -29,6 +29,7 @@
 #define LLM_NOTFOUND   -5
 #define LLM_EXISTS     -6
 #define LLM_CANCELLED  -7
+#define LLM_FULL       -8      /* no room: a map, or a disk */
 
 #define LLM_ERRLEN     512     /* a good size for err buffers */
 

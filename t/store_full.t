@@ -155,12 +155,8 @@ ok(length $refused->json->{error}{request_id}, 'and the request id');
 like($t->error_log, qr/the store is full, its size of 1m must grow/,
      'the error log names the size');
 
-TODO: {
-    local $TODO = 'the answer says "see the error log"';
-
-    is($refused->json->{error}{code}, 'store_full', 'a code of its own');
-    like($refused->json->{error}{message}, qr/\b1m\b/, 'names the size');
-}
+is($refused->json->{error}{code}, 'store_full', 'a code of its own');
+like($refused->json->{error}{message}, qr/\b1m\b/, 'names the size');
 
 goes_on('full', $keys);
 

@@ -36,6 +36,7 @@ static int llm_admin_allowed(llm_admin_ctx_t *c, const llm_admin_route_t *r);
 static int llm_admin_objects(llm_admin_ctx_t *c, const llm_admin_route_t *r,
     json_t *empty);
 static void llm_admin_wipe(json_t *json);
+static const char *llm_admin_full(const char *err);
 
 
 static const llm_admin_route_t  llm_admin_routes[] = {
@@ -304,6 +305,19 @@ llm_admin_fail(llm_admin_ctx_t *c, int status, const char *code,
 }
 
 
+/* "FILE: write: the store is full, ..." without the file */
+
+static const char *
+llm_admin_full(const char *err)
+{
+    const char  *p;
+
+    p = strstr(err, "the store is full");
+
+    return p != NULL ? p : "no space is left on the store's disk";
+}
+
+
 /*
  * A store's message names files: it is for the log and for llmctl, not for a
  * client.  LLM_INVALID is a damaged store or another secret's: what clients
@@ -333,6 +347,10 @@ llm_admin_fail_rc(llm_admin_ctx_t *c, int rc, const char *what)
     case LLM_NOMEM:
         return llm_admin_fail(c, 503, "no_memory", NULL, "%s: %s", what,
                               detail);
+    case LLM_FULL:
+        return llm_admin_fail(c, 507, "store_full", NULL, "%s: %s", what,
+                              c->call->key != NULL ? llm_admin_full(c->err)
+                                                   : detail);
     default:
         return llm_admin_fail(c, 503, "store_unavailable", NULL, "%s: %s",
                               what, detail);

@@ -222,7 +222,7 @@ llm_admin_factor_check(llm_admin_ctx_t *c, const char *id, int soft)
         return LLM_OK;
     }
 
-    if (rc == LLM_ERROR && soft) {
+    if ((rc == LLM_ERROR || rc == LLM_FULL) && soft) {
         (void) snprintf(c->reply->detail, sizeof(c->reply->detail), "%s",
                         c->err);
         return LLM_AGAIN;

@@ -697,7 +697,7 @@ llm_store_error(llm_store_t *st, int rc, const char *place, char *err,
 
     case MDB_MAP_FULL:
         (void) mdb_env_info(st->env, &info);
-        return llm_err(err, errlen, LLM_ERROR,
+        return llm_err(err, errlen, LLM_FULL,
                        "%s: %s: the store is full, its size of %zum "
                        "must grow", st->path, place, info.me_mapsize >> 20);
 
@@ -716,6 +716,11 @@ llm_store_error(llm_store_t *st, int rc, const char *place, char *err,
 
     case ENOMEM:
         code = LLM_NOMEM;
+        break;
+
+    case ENOSPC:
+    case EDQUOT:
+        code = LLM_FULL;
         break;
 
     case MDB_INVALID:

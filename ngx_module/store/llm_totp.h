@@ -84,7 +84,7 @@ int llm_totp_confirm(llm_store_t *st, const llm_secret_t *secret,
  * LLM_AGAIN: locked, info.locked says until when; LLM_NOTFOUND: not enrolled,
  * or pending.  Commits in each case but the last two and with a bad record (and
  * once with LLM_AGAIN, to shorten a lock that ends in more than a day).
- * LLM_ERROR: it could not be recorded, or the secret's version that the record
+ * LLM_FULL, LLM_ERROR: it could not be recorded, or the secret's version that the record
  * needs is not open; a code that was right is still good then.  now: unix
  * seconds.
  */

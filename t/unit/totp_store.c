@@ -225,25 +225,25 @@ test_full(void)
         }
     }
 
-    is_int(rc, LLM_ERROR, "full");
+    is_int(rc, LLM_FULL, "full");
 
     txnid = llm_store_txnid(st);
 
     for (i = 0, n = 0; i < 20; i++) {
-        n += check(st, &u, wrong_at(&u, T0), T0) == LLM_ERROR;
+        n += check(st, &u, wrong_at(&u, T0), T0) == LLM_FULL;
     }
 
-    is_int(n, 20, "wrong codes: LLM_ERROR, each");
+    is_int(n, 20, "wrong codes: LLM_FULL, each");
     ok(strstr(err, "full") != NULL, "the message: %s", err);
-    is_int(check(st, &u, code_at(&u, T0), T0), LLM_ERROR, "a good one too");
-    is_int(check(st, &u, u.e.recovery[0], T0), LLM_ERROR,
+    is_int(check(st, &u, code_at(&u, T0), T0), LLM_FULL, "a good one too");
+    is_int(check(st, &u, u.e.recovery[0], T0), LLM_FULL,
            "and a recovery code");
     is_int(llm_totp_confirm(st, secret, p.id, code_at(&p, T0), T0, E),
-           LLM_ERROR, "nothing is confirmed");
-    is_int(llm_totp_enrol(st, secret, p.id, "p", &e, E), LLM_ERROR,
+           LLM_FULL, "nothing is confirmed");
+    is_int(llm_totp_enrol(st, secret, p.id, "p", &e, E), LLM_FULL,
            "or enrolled");
     ok(e.secret[0] == '\0' && e.recovery[9][0] == '\0', "or shown");
-    is_int(llm_totp_recovery(st, secret, u.id, &e, E), LLM_ERROR,
+    is_int(llm_totp_recovery(st, secret, u.id, &e, E), LLM_FULL,
            "no new codes");
     ok(e.recovery[0][0] == '\0' && e.recovery[9][0] == '\0', "none shown");
     ok(llm_store_txnid(st) == txnid, "nothing is written");
