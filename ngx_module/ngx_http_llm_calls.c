@@ -139,8 +139,13 @@ ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src)
     const char  *key, *p, *last;
 
     len = ngx_min(src->len, size - 1);
-    ngx_memcpy(dst, src->data, len);
     dst[len] = '\0';
+
+    if (len == 0) {
+        return;             /* no data may be NULL */
+    }
+
+    ngx_memcpy(dst, src->data, len);
 
     /* no key lies on the disk, by whatever mistake of a client's */
 
