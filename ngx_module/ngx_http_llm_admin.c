@@ -374,8 +374,12 @@ ngx_http_llm_admin_copy(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
             break;
         }
 
-        p = (char *) ngx_cpymem(p, cl->buf->pos,
-                                cl->buf->last - cl->buf->pos);
+        /* what ends a body in chunks has no memory */
+
+        if (cl->buf->last != cl->buf->pos) {
+            p = (char *) ngx_cpymem(p, cl->buf->pos,
+                                    cl->buf->last - cl->buf->pos);
+        }
     }
 
     t->len = (size_t) (p - t->body);

@@ -262,6 +262,7 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 static ngx_int_t
 ngx_http_llm_judge_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
+    time_t                     day = 24 * 60 * 60;
     ngx_http_llm_main_conf_t  *mcf;
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
@@ -278,8 +279,10 @@ ngx_http_llm_judge_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     case LLM_KEY_TOO_OLD:
         return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_too_old",
                                   "this API key is older than a key may be "
-                                  "(%T days): it must be rotated",
-                                  mcf->max_age / (24 * 60 * 60));
+                                  "(%T %s): it must be rotated",
+                                  mcf->max_age % day ? mcf->max_age
+                                                     : mcf->max_age / day,
+                                  mcf->max_age % day ? "seconds" : "days");
 
     case LLM_KEY_ROTATED:
         return ngx_http_llm_error(r, NGX_HTTP_UNAUTHORIZED, "key_rotated",

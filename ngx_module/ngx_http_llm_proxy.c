@@ -199,7 +199,11 @@ ngx_http_llm_ask_copy(ngx_http_request_t *r, ngx_http_llm_asking_t *a)
             break;
         }
 
-        p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+        /* what ends a body in chunks has no memory */
+
+        if (cl->buf->last != cl->buf->pos) {
+            p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+        }
     }
 
     a->len = (size_t) (p - a->body);

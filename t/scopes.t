@@ -405,6 +405,12 @@ all_are('requests of a minute', '429 rate_limit_exceeded', \%get);
 patch($any_id, { requests_per_minute => undef });
 all_are('and all', '200 ', \%get);
 
+is($t->get("/admin/keys/$any_id", method => 'PATCH', key => $admin,
+           body => chunked('{"tokens_per_day":100}', 4), @chunked)->{status},
+   200, 'a PATCH in chunks');
+all_are('counts as well', '402 budget_exceeded', \%limited);
+patch($any_id, { tokens_per_day => undef });
+
 my $soon = POSIX::strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time + 2));
 patch($any_id, { expires => $soon });
 ok(wait_for { $t->get('/ping', key => $any)->{status} == 401 },
