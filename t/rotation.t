@@ -198,7 +198,7 @@ for (1 .. 3) {
 }
 ($r, $new) = rotate($id, { grace => '1h' });
 is($r->{status}, 409, 'the next one has to wait');
-is(code($r), 'too_many_secrets', 'its code');
+is(code($r), 'rotation_refused', 'its code');
 is(join(' ', map { ping($_) } @valid), '200 200 200 200',
    'all four stay good');
 $llmctl = $t->llmctl('key', 'rotate', $id, $t->keys_options);
