@@ -4,6 +4,7 @@
  *
  * Private to the module's files:
  *     ngx_http_llm_module.c         directives, configuration, module table
+ *     ngx_http_llm_engine.c         the block of llm_engine
  *     ngx_http_llm_process.c        shared zones, workers, the engine's helper
  *     ngx_http_llm_store.c          a process's stores, what the master sets
  *     ngx_http_llm_thread.c         a worker's thread for what blocks
@@ -224,6 +225,10 @@ extern ngx_module_t  ngx_http_llm_module;
 ngx_http_llm_ctx_t *ngx_http_llm_get_ctx(ngx_http_request_t *r);
 ngx_http_llm_ctx_t *ngx_http_llm_make_ctx(ngx_http_request_t *r);
 ngx_http_llm_worker_t *ngx_http_llm_worker(ngx_http_request_t *r);
+
+/* ngx_http_llm_engine.c */
+char *ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* ngx_http_llm_process.c */
 ngx_int_t ngx_http_llm_init_zone(ngx_shm_zone_t *shm, void *data);
