@@ -30,6 +30,7 @@
 #define LLM_EXISTS     -6
 #define LLM_CANCELLED  -7
 #define LLM_FULL       -8      /* no room: a map, or a disk */
+#define LLM_AWAY       -9      /* what it takes is not there now: a token */
 
 #define LLM_ERRLEN     512     /* a good size for err buffers */
 

@@ -347,6 +347,11 @@ llm_admin_fail_rc(llm_admin_ctx_t *c, int rc, const char *what)
     case LLM_NOMEM:
         return llm_admin_fail(c, 503, "no_memory", NULL, "%s: %s", what,
                               detail);
+    case LLM_AWAY:
+        return llm_admin_fail(c, 503, "secret_unavailable", NULL, "%s: %s",
+                              what, c->call->key != NULL
+                              ? "the token that holds the secret does not "
+                                "answer, see the error log" : detail);
     case LLM_FULL:
         return llm_admin_fail(c, 507, "store_full", NULL, "%s: %s", what,
                               c->call->key != NULL ? llm_admin_full(c->err)

@@ -337,6 +337,10 @@ llm_key_text(const llm_secret_t *secret, llm_key_t *k, int derived,
     if (rc == LLM_OK) {
         rc = llm_secret_sign(secret, k->version, text, n, mac, err, errlen);
 
+        if (rc == LLM_ERROR) {
+            rc = LLM_AWAY;
+        }
+
     } else if (derived) {
         rc = llm_err(err, errlen, LLM_INVALID,
                      "secret: version %u is not open", k->version);
