@@ -110,7 +110,7 @@ sub hammer {
     while ($refused < 60) {
         my $began = time;
         my $r = $t->get($uri, key => $key, %body);
-        my $code = $r->{status} == 200 ? '-' : $r->json->{error}{code} // '?';
+        my $code = $r->{status} == 200 ? '-' : (eval { $r->json->{error}{code} }) // '?';
 
         $refused++ if $r->{status} != 200;
         syswrite $fh, sprintf "%.6f %d %s %s\n", $began, $r->{status}, $code,

@@ -530,15 +530,15 @@ full_map(llm_store_t *st, const llm_key_t *keep, const llm_key_t *other,
 
     f = *other;
     f.limits.rpm = 5;
-    is_int(llm_key_update(st, other->id, LLM_SET_RPM, &f, &k, E), LLM_ERROR,
+    is_int(llm_key_update(st, other->id, LLM_SET_RPM, &f, &k, E), LLM_FULL,
            "no update");
     ok(strstr(err, "full") != NULL, "the message: %s", err);
     is_int(llm_key_rotate(st, secret, keep->id, 60, 0, NULL, &k, next,
-                          &again, E), LLM_ERROR, "no rotation");
+                          &again, E), LLM_FULL, "no rotation");
     ok(strstr(err, "full") != NULL && next[0] == '\0', "the message: %s",
        err);
-    is_int(llm_params_put(st, "demo", "{}", E), LLM_ERROR, "no parameters");
-    is_int(llm_store_note(st, "x", "y", "z", E), LLM_ERROR, "no note");
+    is_int(llm_params_put(st, "demo", "{}", E), LLM_FULL, "no parameters");
+    is_int(llm_store_note(st, "x", "y", "z", E), LLM_FULL, "no note");
 
     is_int(llm_key_replace(st, secret, other->id, &k, &f, next, E),
            LLM_AGAIN, "a leaked key");
@@ -591,7 +591,7 @@ test_map_full(void)
     }
 
     ok(n > 500 && n < 20000, "full after %d keys", n);
-    is_int(rc, LLM_ERROR, "an error");
+    is_int(rc, LLM_FULL, "an error");
     ok(strstr(err, "full") != NULL && strstr(err, path) != NULL,
        "the message: %s", err);
     is_int(key[0], 0, "no key");
