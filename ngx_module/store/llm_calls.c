@@ -523,6 +523,9 @@ llm_calls_begin(llm_calls_t *c, char *err, size_t errlen)
 
     c->today = (uint32_t) (time(NULL) / 86400);
     c->day_known = 0;
+    c->last_known = 0;
+    c->pruned = 0;
+    c->cursor = NULL;
 
     rc = llm_calls_measure(c, err, errlen);
 

@@ -93,8 +93,9 @@ int llm_calls_put(llm_calls_t *c, const llm_call_t *call, char *err,
     size_t errlen);
 
 /* src, cut to size - 1 bytes at a whole UTF-8 character; '?' for control
- * characters and what is not UTF-8.  dst is terminated; size: 1 at least */
-void llm_call_text(char *dst, size_t size, const char *src, size_t len);
+ * characters and what is not UTF-8.  dst is terminated; size: 1 at least.
+ * Returns its length */
+size_t llm_call_text(char *dst, size_t size, const char *src, size_t len);
 
 
 /* one value of a report, and how often; lists are by falling count */

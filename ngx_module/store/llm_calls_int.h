@@ -21,9 +21,11 @@
 #define _LLM_CALLS_INT_H_INCLUDED_
 
 
+#include <endian.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "llm_calls.h"
 
@@ -89,10 +91,16 @@ struct llm_calls_s {
     uint64_t           file;        /* length of the file */
     uint32_t           today;       /* days since 1970 */
     unsigned           low:1;       /* little is left: drop calls early */
+    unsigned           pruned:1;    /* nothing in it is old */
 
     /* the last put's entry in days, so it is there */
     unsigned           day_known:1;
     uint8_t            day[LLM_DAY_KEY];
+
+    /* the last put's place in calls: the next is near it most often */
+    unsigned           last_known:1;
+    uint8_t            last[LLM_CALL_KEY];
+    MDB_cursor        *cursor;      /* the transaction's; NULL: not yet */
 };
 
 
@@ -149,55 +157,45 @@ size_t llm_call_pack(uint8_t *p, const llm_call_t *call);
 int llm_call_unpack(const void *data, size_t len, llm_call_view_t *v);
 
 
-static inline void
-llm_le_put(uint8_t *p, uint64_t value, int bytes)
-{
-    int  i;
+/* bytes: 8 at most, a constant, so that each is one store or load */
 
-    for (i = 0; i < bytes; i++) {
-        p[i] = (uint8_t) (value >> (8 * i));
-    }
+static inline void
+llm_le_put(uint8_t *p, uint64_t value, size_t bytes)
+{
+    value = htole64(value);
+    memcpy(p, &value, bytes);
 }
 
 
 static inline uint64_t
-llm_le_get(const uint8_t *p, int bytes)
+llm_le_get(const uint8_t *p, size_t bytes)
 {
     uint64_t  value;
 
     value = 0;
+    memcpy(&value, p, bytes);
 
-    while (bytes-- > 0) {
-        value = value << 8 | p[bytes];
-    }
-
-    return value;
+    return le64toh(value);
 }
 
 
 static inline void
-llm_be_put(uint8_t *p, uint64_t value, int bytes)
+llm_be_put(uint8_t *p, uint64_t value, size_t bytes)
 {
-    while (bytes-- > 0) {
-        p[bytes] = (uint8_t) value;
-        value >>= 8;
-    }
+    value = htobe64(value << (64 - 8 * bytes));
+    memcpy(p, &value, bytes);
 }
 
 
 static inline uint64_t
-llm_be_get(const uint8_t *p, int bytes)
+llm_be_get(const uint8_t *p, size_t bytes)
 {
-    int       i;
     uint64_t  value;
 
     value = 0;
+    memcpy(&value, p, bytes);
 
-    for (i = 0; i < bytes; i++) {
-        value = value << 8 | p[i];
-    }
-
-    return value;
+    return be64toh(value) >> (64 - 8 * bytes);
 }
 
 

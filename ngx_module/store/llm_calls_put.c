@@ -23,6 +23,7 @@
 static int llm_calls_insert(llm_calls_t *c, uint8_t *key, MDB_val *v,
     char *err, size_t errlen);
 static int llm_calls_last(llm_calls_t *c, const uint8_t *key, uint32_t *n);
+static int llm_calls_old(llm_calls_t *c, uint64_t day);
 static int llm_calls_day(llm_calls_t *c, const uint8_t *id, int64_t ms);
 static int llm_calls_prune(llm_calls_t *c);
 static int llm_calls_prune_day(llm_calls_t *c, MDB_cursor *cursor,
@@ -167,13 +168,29 @@ llm_calls_insert(llm_calls_t *c, uint8_t *key, MDB_val *v, char *err,
     MDB_val   k, data;
     uint32_t  n;
 
-    llm_be_put(key + LLM_CALL_KEY - 2, 0, 2);
+    rc = 0;
+    n = 0;
+
+    /* LMDB frees it with the transaction */
+
+    if (c->cursor == NULL) {
+        rc = mdb_cursor_open(c->wtxn, c->shared->calls, &c->cursor);
+    }
+
+    if (c->last_known && memcmp(key, c->last, LLM_CALL_KEY - 2) == 0) {
+        n = (uint32_t) llm_be_get(c->last + LLM_CALL_KEY - 2, 2);
+        n += (n < 65535);
+    }
+
+    llm_be_put(key + LLM_CALL_KEY - 2, n, 2);
 
     k.mv_data = key;
     k.mv_size = LLM_CALL_KEY;
     data = *v;
 
-    rc = mdb_put(c->wtxn, c->shared->calls, &k, &data, MDB_NOOVERWRITE);
+    if (rc == 0) {
+        rc = mdb_cursor_put(c->cursor, &k, &data, MDB_NOOVERWRITE);
+    }
 
     if (rc == MDB_KEYEXIST) {
         rc = llm_calls_last(c, key, &n);
@@ -187,12 +204,18 @@ llm_calls_insert(llm_calls_t *c, uint8_t *key, MDB_val *v, char *err,
         if (rc == 0) {
             llm_be_put(key + LLM_CALL_KEY - 2, n + 1, 2);
             data = *v;
-            rc = mdb_put(c->wtxn, c->shared->calls, &k, &data,
-                         MDB_NOOVERWRITE);
+            rc = mdb_cursor_put(c->cursor, &k, &data, MDB_NOOVERWRITE);
         }
     }
 
-    return rc == 0 ? LLM_OK : llm_calls_error(c, rc, "call", err, errlen);
+    if (rc != 0) {
+        return llm_calls_error(c, rc, "call", err, errlen);
+    }
+
+    memcpy(c->last, key, LLM_CALL_KEY);
+    c->last_known = 1;
+
+    return LLM_OK;
 }
 
 
@@ -250,11 +273,14 @@ llm_calls_last(llm_calls_t *c, const uint8_t *key, uint32_t *n)
 static int
 llm_calls_day(llm_calls_t *c, const uint8_t *id, int64_t ms)
 {
-    int      rc;
-    MDB_val  k, v;
-    uint8_t  day[LLM_DAY_KEY];
+    int       rc;
+    MDB_val   k, v;
+    uint8_t   day[LLM_DAY_KEY];
+    uint64_t  number;
 
-    llm_be_put(day, (uint64_t) (ms / LLM_DAY_MS), 4);
+    number = (uint64_t) (ms / LLM_DAY_MS);
+
+    llm_be_put(day, number, 4);
     memcpy(day + 4, id, LLM_CALLS_ID);
 
     if (c->day_known && memcmp(day, c->day, LLM_DAY_KEY) == 0) {
@@ -272,9 +298,20 @@ llm_calls_day(llm_calls_t *c, const uint8_t *id, int64_t ms)
         memcpy(c->day, day, LLM_DAY_KEY);
         c->day_known = 1;
         rc = 0;
+
+        if (llm_calls_old(c, number)) {
+            c->pruned = 0;
+        }
     }
 
     return rc;
+}
+
+
+static int
+llm_calls_old(llm_calls_t *c, uint64_t day)
+{
+    return day + LLM_CALLS_DAYS < c->today;
 }
 
 
@@ -296,8 +333,11 @@ llm_calls_prune(llm_calls_t *c)
     int          budget, rc;
     MDB_val      k, v;
     uint8_t      day[LLM_DAY_KEY];
-    uint64_t     number;
     MDB_cursor  *cursor;
+
+    if (c->pruned && !c->low) {
+        return 0;
+    }
 
     rc = mdb_cursor_open(c->wtxn, c->shared->days, &cursor);
     if (rc != 0) {
@@ -325,9 +365,9 @@ llm_calls_prune(llm_calls_t *c)
         }
 
         memcpy(day, k.mv_data, LLM_DAY_KEY);
-        number = llm_be_get(day, 4);
 
-        if (!c->low && number + LLM_CALLS_DAYS >= c->today) {
+        if (!c->low && !llm_calls_old(c, llm_be_get(day, 4))) {
+            c->pruned = 1;
             break;
         }
 
@@ -363,6 +403,13 @@ llm_calls_prune_day(llm_calls_t *c, MDB_cursor *days, const uint8_t *day,
 
     memcpy(end, first, LLM_CALL_KEY);
     llm_be_put(end + LLM_CALLS_ID, ms + (uint64_t) LLM_DAY_MS, 6);
+
+    /* its place may go */
+
+    if (c->cursor != NULL) {
+        mdb_cursor_close(c->cursor);
+        c->cursor = NULL;
+    }
 
     rc = mdb_cursor_open(c->wtxn, c->shared->calls, &cursor);
     if (rc != 0) {

@@ -37,6 +37,7 @@
 #define LLM_USAGE_VERSION  1
 
 
+static size_t llm_call_plain(const char *p, size_t len);
 static int llm_call_control(const char *p, size_t len);
 static int llm_call_hex(uint8_t *p, const char *hex);
 static uint8_t llm_call_append(uint8_t *p, size_t *n, const char *text,
@@ -49,43 +50,59 @@ _Static_assert(LLM_CALL_MODEL <= 256 && LLM_CALL_ADDR <= 256
                "lengths are bytes");
 
 
+/* the place of a character in llm_base32, plus one; 0: it is none */
+
+static const uint8_t  llm_calls_digit[256] = {
+    ['0'] =  1, ['1'] =  2, ['2'] =  3, ['3'] =  4, ['4'] =  5, ['5'] =  6,
+    ['6'] =  7, ['7'] =  8, ['8'] =  9, ['9'] = 10, ['a'] = 11, ['b'] = 12,
+    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['g'] = 17, ['h'] = 18,
+    ['j'] = 19, ['k'] = 20, ['m'] = 21, ['n'] = 22, ['p'] = 23, ['q'] = 24,
+    ['r'] = 25, ['s'] = 26, ['t'] = 27, ['v'] = 28, ['w'] = 29, ['x'] = 30,
+    ['y'] = 31, ['z'] = 32
+};
+
+
 int
 llm_calls_id(uint8_t *p, const char *id, char *err, size_t errlen)
 {
-    int       bits;
     size_t    i;
-    uint32_t  acc;
-
-    if (!llm_key_id_valid(id)) {
-        return llm_err(err, errlen, LLM_INVALID, "calls: malformed key id");
-    }
+    uint8_t   digit;
+    uint64_t  acc;
 
     acc = 0;
-    bits = 0;
+    digit = (strncmp(id, "key_", 4) == 0);
 
-    for (i = 4; i < LLM_KEY_ID_LEN; i++) {
-        acc = acc << 5 | (uint32_t) (strchr(llm_base32, id[i]) - llm_base32);
-        bits += 5;
+    for (i = 4; digit && i < LLM_KEY_ID_LEN; i++) {
+        digit = llm_calls_digit[(uint8_t) id[i]];
+        acc = acc << 5 | (uint64_t) (digit - 1);
 
-        if (bits >= 8) {
-            bits -= 8;
-            *p++ = (uint8_t) (acc >> bits);
+        /* eight characters are five bytes */
+
+        if (i % 8 == 3) {
+            llm_be_put(p, acc, 5);
+            p += 5;
         }
     }
 
-    return LLM_OK;
+    return (digit && id[LLM_KEY_ID_LEN] == '\0')
+           ? LLM_OK
+           : llm_err(err, errlen, LLM_INVALID, "calls: malformed key id");
 }
 
 
-void
+size_t
 llm_call_text(char *dst, size_t size, const char *src, size_t len)
 {
     size_t  i, n, out;
 
     len = llm_utf8_whole(src, len);
-    out = 0;
 
-    for (i = 0; i < len; i += n) {
+    /* most texts are all of it */
+
+    out = llm_call_plain(src, len < size ? len : size - 1);
+    memcpy(dst, src, out);
+
+    for (i = out; i < len; i += n) {
 
         if (src[i] >= ' ' && src[i] <= '~') {
             n = 1;
@@ -122,6 +139,35 @@ llm_call_text(char *dst, size_t size, const char *src, size_t len)
     }
 
     dst[out] = '\0';
+
+    return out;
+}
+
+
+/* so many of the first characters are printable ASCII.  A byte below space
+ * borrows and one above '~' carries into its top bit, or has it */
+
+static size_t
+llm_call_plain(const char *p, size_t len)
+{
+    size_t    n;
+    uint64_t  word;
+
+    for (n = 0; len - n >= 8; n += 8) {
+        memcpy(&word, p + n, 8);
+
+        if ((word | (word - 0x2020202020202020)
+                  | (word + 0x0101010101010101)) & 0x8080808080808080)
+        {
+            break;
+        }
+    }
+
+    while (n < len && p[n] >= ' ' && p[n] <= '~') {
+        n++;
+    }
+
+    return n;
 }
 
 
@@ -248,13 +294,11 @@ llm_call_pack(uint8_t *p, const llm_call_t *call)
 static uint8_t
 llm_call_append(uint8_t *p, size_t *n, const char *text, size_t size)
 {
-    char    clean[256];
     size_t  len;
 
-    llm_call_text(clean, size, text, strnlen(text, size));
+    /* its final zero has room, and goes with what comes next */
 
-    len = strlen(clean);
-    memcpy(p + *n, clean, len);
+    len = llm_call_text((char *) p + *n, size, text, strnlen(text, size));
     *n += len;
 
     return (uint8_t) len;
@@ -266,22 +310,24 @@ llm_call_append(uint8_t *p, size_t *n, const char *text, size_t size)
 static int
 llm_call_hex(uint8_t *p, const char *hex)
 {
-    int            i;
-    const char    *d;
-    const char    *digits = "0123456789abcdef0123456789ABCDEF";
-
-    memset(p, 0, 16);
+    int      i;
+    uint8_t  c, digit;
 
     for (i = 0; i < 32; i++) {
-        d = (hex[i] != '\0') ? strchr(digits, hex[i]) : NULL;
+        c = (uint8_t) hex[i];
 
-        if (d == NULL) {
+        if (c >= '0' && c <= '9') {
+            digit = (uint8_t) (c - '0');
+
+        } else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
+            digit = (uint8_t) ((c | 0x20) - 'a' + 10);
+
+        } else {
             memset(p, 0, 16);
             return 0;
         }
 
-        d = (d - digits > 21) ? d - 16 : d;
-        p[i / 2] = (uint8_t) (p[i / 2] << 4 | (d - digits));
+        p[i / 2] = (uint8_t) (i % 2 ? p[i / 2] << 4 | digit : digit);
     }
 
     return 1;
