@@ -50,7 +50,8 @@ _Static_assert(LLM_CALL_MODEL <= 256 && LLM_CALL_ADDR <= 256
                "lengths are bytes");
 
 
-/* the place of a character in llm_base32, plus one; 0: it is none */
+/* the place of a character in llm_base32, or the digit's value, plus one; 0:
+ * it is none */
 
 static const uint8_t  llm_calls_digit[256] = {
     ['0'] =  1, ['1'] =  2, ['2'] =  3, ['3'] =  4, ['4'] =  5, ['5'] =  6,
@@ -61,32 +62,52 @@ static const uint8_t  llm_calls_digit[256] = {
     ['y'] = 31, ['z'] = 32
 };
 
+static const uint8_t  llm_calls_hex[256] = {
+    ['0'] =  1, ['1'] =  2, ['2'] =  3, ['3'] =  4, ['4'] =  5, ['5'] =  6,
+    ['6'] =  7, ['7'] =  8, ['8'] =  9, ['9'] = 10, ['a'] = 11, ['b'] = 12,
+    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
+    ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16
+};
+
 
 int
 llm_calls_id(uint8_t *p, const char *id, char *err, size_t errlen)
 {
-    size_t    i;
+    int       i, n;
     uint8_t   digit;
     uint64_t  acc;
 
-    acc = 0;
-    digit = (strncmp(id, "key_", 4) == 0);
-
-    for (i = 4; digit && i < LLM_KEY_ID_LEN; i++) {
-        digit = llm_calls_digit[(uint8_t) id[i]];
-        acc = acc << 5 | (uint64_t) (digit - 1);
-
-        /* eight characters are five bytes */
-
-        if (i % 8 == 3) {
-            llm_be_put(p, acc, 5);
-            p += 5;
-        }
+    if (strncmp(id, "key_", 4) != 0) {
+        goto invalid;
     }
 
-    return (digit && id[LLM_KEY_ID_LEN] == '\0')
-           ? LLM_OK
-           : llm_err(err, errlen, LLM_INVALID, "calls: malformed key id");
+    id += 4;
+
+    /* eight characters are five bytes */
+
+    for (n = 0; n < LLM_CALLS_ID / 5; n++) {
+        acc = 0;
+
+        for (i = 0; i < 8; i++) {
+            digit = llm_calls_digit[(uint8_t) *id++];
+
+            if (digit == 0) {
+                goto invalid;
+            }
+
+            acc = acc << 5 | (uint64_t) (digit - 1);
+        }
+
+        llm_be_put(p + 5 * n, acc, 5);
+    }
+
+    if (*id == '\0') {
+        return LLM_OK;
+    }
+
+invalid:
+
+    return llm_err(err, errlen, LLM_INVALID, "calls: malformed key id");
 }
 
 
@@ -311,23 +332,18 @@ static int
 llm_call_hex(uint8_t *p, const char *hex)
 {
     int      i;
-    uint8_t  c, digit;
+    uint8_t  high, low;
 
-    for (i = 0; i < 32; i++) {
-        c = (uint8_t) hex[i];
+    for (i = 0; i < 16; i++) {
+        high = llm_calls_hex[(uint8_t) hex[2 * i]];
+        low = high ? llm_calls_hex[(uint8_t) hex[2 * i + 1]] : 0;
 
-        if (c >= '0' && c <= '9') {
-            digit = (uint8_t) (c - '0');
-
-        } else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
-            digit = (uint8_t) ((c | 0x20) - 'a' + 10);
-
-        } else {
+        if (low == 0) {
             memset(p, 0, 16);
             return 0;
         }
 
-        p[i / 2] = (uint8_t) (i % 2 ? p[i / 2] << 4 | digit : digit);
+        p[i] = (uint8_t) ((high - 1) << 4 | (low - 1));
     }
 
     return 1;
