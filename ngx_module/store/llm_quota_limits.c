@@ -29,6 +29,8 @@ static uint64_t llm_quota_left(uint64_t limit, uint64_t used,
 static uint64_t llm_quota_window(const uint32_t *slice);
 static uint32_t llm_quota_wait(const llm_spent_t *u, const uint32_t *slice,
     uint64_t most, int64_t now);
+static uint32_t llm_quota_drained(const llm_spent_t *u,
+    const uint32_t *slice, int64_t now);
 static uint32_t llm_quota_wait_tokens(const llm_quota_entry_t *e,
     uint64_t others, uint64_t want, int64_t now);
 
@@ -242,6 +244,28 @@ llm_quota_wait(const llm_spent_t *u, const uint32_t *slice, uint64_t most,
 }
 
 
+/* the same until nothing is left in it: the newest one is out */
+
+static uint32_t
+llm_quota_drained(const llm_spent_t *u, const uint32_t *slice, int64_t now)
+{
+    int       i;
+    uint32_t  slot;
+
+    slot = llm_quota_slot(u->slice);
+
+    for (i = LLM_QUOTA_SLICES; i > 0; i--) {
+        if (slice[slot]) {
+            return llm_quota_until((u->slice + i) * LLM_SLICE_MS, now);
+        }
+
+        slot = slot ? slot - 1 : LLM_QUOTA_SLICES - 1;
+    }
+
+    return 0;
+}
+
+
 /*
  * Where the window alone can't make the room, others' reservations would have
  * to be given back, which may be any time; where even that does not help, the
@@ -366,7 +390,7 @@ llm_quota_show(llm_quota_view_t *v, const llm_quota_entry_t *e, int64_t now,
     if (lim->rpm) {
         v->rpm_left = (uint32_t) llm_quota_left(lim->rpm,
                                             llm_quota_window(u->requests), 0);
-        v->rpm_reset = llm_quota_wait(u, u->requests, 0, now);
+        v->rpm_reset = llm_quota_drained(u, u->requests, now);
     }
 
     if (lim->tpm) {
@@ -378,7 +402,7 @@ llm_quota_show(llm_quota_view_t *v, const llm_quota_entry_t *e, int64_t now,
         v->tpm_reset = e->reserved
             ? llm_quota_until((u->slice + LLM_QUOTA_SLICES) * LLM_SLICE_MS,
                               now)
-            : llm_quota_wait(u, u->tokens, 0, now);
+            : llm_quota_drained(u, u->tokens, now);
     }
 
     if (lim->day) {
