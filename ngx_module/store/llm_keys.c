@@ -36,10 +36,13 @@
 #define LLM_KEY_TEXT        67      /* characters before the checksum */
 #define LLM_KEY_SALT        16
 
+_Static_assert((LLM_KEY_LEN - 3) % 8 == 0, "its digits are read by eights");
+
 
 static int llm_key_prepare_new(llm_store_t *st, const llm_secret_t *secret,
     llm_key_t *k, char *err, size_t errlen);
 static int llm_key_new_id(llm_key_t *k, char *err, size_t errlen);
+static uint64_t llm_key_not_hex(const char *p);
 static int llm_key_salt(const llm_secret_t *secret, const llm_key_t *k,
     uint8_t *salt);
 static void llm_key_hex(char *out, const uint8_t *p, size_t len);
@@ -54,27 +57,47 @@ llm_key_wellformed(const char *key, size_t len)
 {
     size_t    i;
     uint8_t   c;
-    uint32_t  bad, crc, digit;
+    uint32_t  crc;
+    uint64_t  bad;
 
     if (len != LLM_KEY_LEN) {
         return 0;
     }
 
     bad = (key[0] != 's') | (key[1] != 'k') | (key[2] != '-');
+
+    for (i = 3; i < LLM_KEY_LEN; i += 8) {
+        bad |= llm_key_not_hex(key + i);
+    }
+
     crc = 0;
 
-    for (i = 3; i < LLM_KEY_LEN; i++) {
+    for (i = LLM_KEY_TEXT; i < LLM_KEY_LEN; i++) {
         c = (uint8_t) key[i];
-        digit = (c >= 'a') ? (uint32_t) c - 'a' + 10 : (uint32_t) c - '0';
-
-        bad |= !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'));
-
-        if (i >= LLM_KEY_TEXT) {
-            crc = crc << 4 | (digit & 15);
-        }
+        crc = crc << 4 | ((c & 15u) + 9u * (c >> 6));
     }
 
     return (bad | (crc ^ llm_crc32(key, LLM_KEY_TEXT))) == 0;
+}
+
+
+/*
+ * Eight characters: the top bit of each that is no digit of ours.  To a byte
+ * below 128, 128 - n is added: its top bit is then set from n on.
+ */
+
+static uint64_t
+llm_key_not_hex(const char *p)
+{
+    uint64_t               w, digit, letter;
+    static const uint64_t  each = 0x0101010101010101;
+
+    memcpy(&w, p, 8);
+
+    digit = (w + (128 - '0') * each) & ~(w + (128 - '9' - 1) * each);
+    letter = (w + (128 - 'a') * each) & ~(w + (128 - 'f' - 1) * each);
+
+    return (w | ~(digit | letter)) & 128 * each;
 }
 
 

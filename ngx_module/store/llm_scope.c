@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -363,27 +364,46 @@ llm_models_valid(const char *models, size_t len)
 }
 
 
+/* texts have few dashes */
+
 const char *
 llm_key_find(const char *text, size_t len, size_t *n)
 {
-    size_t  i;
+    size_t       i;
+    const char  *dash;
 
-    for (i = 0; i + 3 + LLM_KEY_FOUND <= len; i++) {
+    for (i = 2; i + 1 + LLM_KEY_FOUND <= len; i++) {
 
-        if (memcmp(text + i, "sk-", 3) != 0) {
+        dash = memchr(text + i, '-', len - LLM_KEY_FOUND - i);
+
+        if (dash == NULL) {
+            break;
+        }
+
+        i = (size_t) (dash - text);
+
+        if (text[i - 2] != 's' || text[i - 1] != 'k') {
             continue;
         }
 
         *n = 3;
 
-        while (i + *n < len && isxdigit((unsigned char) text[i + *n])) {
+        while (i - 2 + *n < len && isxdigit((unsigned char) text[i - 2 + *n]))
+        {
             (*n)++;
         }
 
         if (*n >= 3 + LLM_KEY_FOUND) {
-            return text + i;
+            return text + i - 2;
         }
     }
 
     return NULL;
+}
+
+
+size_t
+llm_key_size(const llm_key_t *k)
+{
+    return offsetof(llm_key_t, models) + k->models_len;
 }

@@ -481,6 +481,13 @@ llm_store_txnid(llm_store_t *st)
 }
 
 
+uint64_t
+llm_store_seen(const llm_store_t *st)
+{
+    return st->seen;
+}
+
+
 int
 llm_store_check(llm_store_t *st, char *err, size_t errlen)
 {
@@ -527,6 +534,7 @@ llm_store_renew(llm_store_t *st)
         rc = mdb_txn_renew(st->rtxn);
 
         if (rc == 0) {
+            st->seen = mdb_txn_id(st->rtxn);
             return 0;
         }
 

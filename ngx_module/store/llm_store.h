@@ -69,12 +69,13 @@ typedef struct {
                                    rotated out, good until then */
     llm_limits_t  limits;
     uint32_t      noticed;      /* days of the last notice: 14, 7, 1; 0 */
+    uint8_t       idem[16];     /* of the last rotation, zeroes: none */
+    uint8_t       tag[LLM_TAG_LEN];
     uint32_t      n_net;        /* 0: from anywhere */
     llm_net_t     net[LLM_KEY_NETS];
     uint32_t      models_len;   /* 0: all models */
-    char          models[LLM_KEY_MODELS];  /* names, a zero after each */
-    uint8_t       idem[16];     /* of the last rotation, zeroes: none */
-    uint8_t       tag[LLM_TAG_LEN];
+    char          models[LLM_KEY_MODELS];  /* names, a zero after each; the
+                                              last, see llm_key_size() */
 } llm_key_t;
 
 
@@ -142,6 +143,10 @@ int llm_store_set_max_age(llm_store_t *st, int64_t age, char *err,
  * after it sees at least that state.  Costs nanoseconds.  0: unknown */
 uint64_t llm_store_txnid(llm_store_t *st);
 
+/* that number as the handle's last look-up or other reading call saw it: what
+ * that call said holds as long as llm_store_txnid() is the same */
+uint64_t llm_store_seen(const llm_store_t *st);
+
 /* drop readers of dead processes */
 int llm_store_check(llm_store_t *st, char *err, size_t errlen);
 
@@ -197,6 +202,9 @@ int64_t llm_key_end(const llm_key_t *k, int64_t max_age);
 
 /* "active", "revoked", "expired", "too old", "rotated" */
 const char *llm_key_state_name(llm_key_state_e state);
+
+/* the bytes of a record that say something: who keeps many keeps no more */
+size_t llm_key_size(const llm_key_t *k);
 
 /* 1 when the key may be used from there: 16 bytes, IPv4 mapped */
 int llm_key_from(const llm_key_t *k, const uint8_t *addr);

@@ -110,6 +110,7 @@ struct llm_store_s {
     MDB_env          *env;
     llm_store_env_t  *shared;   /* NULL: the environment is this handle's */
     MDB_txn          *rtxn;     /* reset between calls, keeps its slot */
+    uint64_t          seen;     /* the number of what it last read */
     MDB_dbi           keys;
     MDB_dbi           ids;
     MDB_dbi           meta;
