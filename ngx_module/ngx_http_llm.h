@@ -87,6 +87,8 @@ typedef struct {
     llm_call_t          *call;          /* records that wait, from malloc */
     size_t               n_call;
     size_t               max_call;
+    llm_call_t          *spare_call;    /* where the next ones will, or NULL */
+    size_t               max_spare;
     size_t               lost;
     ngx_event_t          flush;
     ngx_event_t          scan;          /* keys about to end, hourly */
@@ -152,6 +154,15 @@ typedef struct {
 } ngx_http_llm_choice_t;
 
 
+/* how a key stands, for headers: llm_quota_view_t without its record */
+typedef struct {
+    uint32_t             rpm;
+    uint32_t             rpm_reset;
+    uint32_t             tpm;
+    uint32_t             tpm_reset;
+} ngx_http_llm_left_t;
+
+
 /*
  * The state of a request.  It hangs on the pool, not only on the module's
  * slot of r->ctx, which an internal redirect clears.
@@ -162,13 +173,14 @@ typedef struct {
     u_char                  id_data[32];
 
     /* llm_auth */
-    llm_key_t               key;
+    llm_key_t              *key;        /* in the pool, NULL: not known */
+    size_t                  key_size;   /* of it: llm_key_size() or more */
     uint64_t                txnid;      /* of the store, when last looked */
     ngx_str_t               totp;       /* X-LLM-TOTP */
 
     /* quotas */
     llm_quota_ticket_t      ticket;     /* 0: none */
-    llm_quota_view_t        quota;
+    ngx_http_llm_left_t     left;
     uint64_t                granted;    /* tokens; 0: not asked for */
 
     /* other model servers */

@@ -150,7 +150,7 @@ ngx_http_llm_admin_call(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 
     ctx = ngx_http_llm_get_ctx(r);
 
-    t->key = ctx->key;
+    ngx_memcpy(&t->key, ctx->key, llm_key_size(ctx->key));
     t->call.key = &t->key;
 
     (void) ngx_snprintf((u_char *) t->method, sizeof(t->method) - 1, "%V%Z",

@@ -13,12 +13,27 @@
 #include "ngx_http_llm.h"
 
 
-static ngx_int_t ngx_http_llm_find_key(ngx_http_request_t *r,
-    ngx_str_t *key);
-static ngx_uint_t ngx_http_llm_is_key_header(ngx_table_elt_t *h,
-    ngx_str_t *key);
+#define NGX_HTTP_LLM_IDENTITY  3        /* headers that say who it is */
+
+
+/* what becomes of a request's header */
+typedef enum {
+    NGX_HTTP_LLM_PASS = 0,
+    NGX_HTTP_LLM_DROP,
+    NGX_HTTP_LLM_KEY,                   /* it may hold a key: dropped too */
+    NGX_HTTP_LLM_TOTP
+} ngx_http_llm_kind_e;
+
+
+static ngx_int_t ngx_http_llm_take_key(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_str_t *key);
+static ngx_http_llm_kind_e ngx_http_llm_header_kind(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
+static ngx_str_t ngx_http_llm_key_value(ngx_table_elt_t *h);
 static ngx_int_t ngx_http_llm_lookup(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_str_t *key);
+static ngx_int_t ngx_http_llm_keep_key(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, const llm_key_t *k);
 static ngx_int_t ngx_http_llm_judge_key(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_judge_address(ngx_http_request_t *r,
@@ -26,8 +41,6 @@ static ngx_int_t ngx_http_llm_judge_address(ngx_http_request_t *r,
 static ngx_int_t ngx_http_llm_judge_role(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_judge_scopes(ngx_http_request_t *r,
-    ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_strip(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_identity(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
@@ -74,11 +87,11 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
         return rc == NGX_DECLINED ? NGX_OK : rc;
     }
 
-    rc = ngx_http_llm_find_key(r, &key);
-
     /* whatever becomes of the request, nothing after this sees the key */
 
-    if (ngx_http_llm_strip(r, ctx) != NGX_OK) {
+    rc = ngx_http_llm_take_key(r, ctx, &key);
+
+    if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -127,17 +140,35 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
 }
 
 
-/* two different keys are as good as none: which one would be meant? */
+/*
+ * The request's key, and its headers laid anew without the key and without
+ * what only this module may say.  The elements are copied: the core's pointers
+ * to well-known headers stay good.  NGX_DECLINED: there is no key, or there
+ * are two different ones, which are as good as none: which would be meant?
+ */
 
 static ngx_int_t
-ngx_http_llm_find_key(ngx_http_request_t *r, ngx_str_t *key)
+ngx_http_llm_take_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_str_t *key)
 {
     ngx_str_t         one;
-    ngx_uint_t        i, n;
+    ngx_list_t        list;
+    ngx_uint_t        i, n, differ;
     ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t  *h, *copy;
+
+    n = NGX_HTTP_LLM_IDENTITY;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        n += part->nelts;
+    }
+
+    if (ngx_list_init(&list, r->pool, n, sizeof(ngx_table_elt_t)) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     n = 0;
+    differ = 0;
     part = &r->headers_in.headers.part;
     h = part->elts;
 
@@ -153,61 +184,121 @@ ngx_http_llm_find_key(ngx_http_request_t *r, ngx_str_t *key)
             i = 0;
         }
 
-        if (!ngx_http_llm_is_key_header(&h[i], &one)) {
-            continue;
-        }
+        switch (ngx_http_llm_header_kind(r, &h[i])) {
 
-        if (n++ == 0) {
-            *key = one;
+        case NGX_HTTP_LLM_PASS:
+            copy = ngx_list_push(&list);
+            if (copy == NULL) {
+                return NGX_ERROR;
+            }
 
-        } else if (key->len != one.len
-                   || ngx_memcmp(key->data, one.data, one.len) != 0)
-        {
-            return NGX_DECLINED;
+            *copy = h[i];
+            break;
+
+        case NGX_HTTP_LLM_KEY:
+            one = ngx_http_llm_key_value(&h[i]);
+
+            if (n++ == 0) {
+                *key = one;
+
+            } else if (key->len != one.len
+                       || ngx_memcmp(key->data, one.data, one.len) != 0)
+            {
+                differ = 1;
+            }
+
+            break;
+
+        case NGX_HTTP_LLM_TOTP:
+            ctx->totp = h[i].value;
+            break;
+
+        case NGX_HTTP_LLM_DROP:
+            break;
         }
     }
 
-    return n ? NGX_OK : NGX_DECLINED;
+    r->headers_in.headers = list;
+
+    /* a list that has one part points at its own first part */
+
+    if (list.last == &list.part) {
+        r->headers_in.headers.last = &r->headers_in.headers.part;
+    }
+
+    r->headers_in.authorization = NULL;
+
+    return n && !differ ? NGX_OK : NGX_DECLINED;
 }
 
 
-static ngx_uint_t
-ngx_http_llm_is_key_header(ngx_table_elt_t *h, ngx_str_t *key)
+/* names are compared where their length fits */
+
+static ngx_http_llm_kind_e
+ngx_http_llm_header_kind(ngx_http_request_t *r, ngx_table_elt_t *h)
 {
-    *key = h->value;
+    u_char  *name = h->key.data;
+    size_t   len = h->key.len;
 
-    if (h->key.len == sizeof("x-api-key") - 1
-        && ngx_strncasecmp(h->key.data, (u_char *) "x-api-key", h->key.len)
-           == 0)
+    if (len > 6 && (name[0] | 0x20) == 'x'
+        && (ngx_strncasecmp(name, (u_char *) "x-llm-", 6) == 0
+            || ngx_strncasecmp(name, (u_char *) "x_llm_", 6) == 0))
     {
-        return 1;
+        return len == sizeof("x-llm-totp") - 1
+               && ngx_strncasecmp(name, (u_char *) "x-llm-totp", len) == 0
+               ? NGX_HTTP_LLM_TOTP : NGX_HTTP_LLM_DROP;
     }
 
-    if (h->key.len != sizeof("authorization") - 1
-        || ngx_strncasecmp(h->key.data, (u_char *) "authorization",
-                           h->key.len)
-           != 0)
-    {
-        return 0;
+    switch (len) {
+
+    case sizeof("x-api-key") - 1:
+        return ngx_strncasecmp(name, (u_char *) "x-api-key", len) == 0
+               ? NGX_HTTP_LLM_KEY : NGX_HTTP_LLM_PASS;
+
+    case sizeof("authorization") - 1:
+        return ngx_strncasecmp(name, (u_char *) "authorization", len) == 0
+               ? NGX_HTTP_LLM_KEY : NGX_HTTP_LLM_PASS;
+
+    case sizeof("accept-encoding") - 1:
+
+        /* an answer that is read for its token counts must be plain; nginx's
+         * own gzip still sees what the client takes */
+
+        return r->method == NGX_HTTP_POST
+               && ngx_strncasecmp(name, (u_char *) "accept-encoding", len)
+                  == 0
+               ? NGX_HTTP_LLM_DROP : NGX_HTTP_LLM_PASS;
+
+    default:
+        return NGX_HTTP_LLM_PASS;
     }
+}
 
-    /* another scheme counts too, as a key that can't be good */
 
-    if (key->len > sizeof("Bearer ") - 1
-        && ngx_strncasecmp(key->data, (u_char *) "Bearer ",
+/* of "Authorization" without its scheme; another scheme counts too, as a key
+ * that can't be good */
+
+static ngx_str_t
+ngx_http_llm_key_value(ngx_table_elt_t *h)
+{
+    ngx_str_t  key = h->value;
+
+    if (h->key.len == sizeof("authorization") - 1
+        && key.len > sizeof("Bearer ") - 1
+        && ngx_strncasecmp(key.data, (u_char *) "Bearer ",
                            sizeof("Bearer ") - 1)
            == 0)
     {
-        key->data += sizeof("Bearer ") - 1;
-        key->len -= sizeof("Bearer ") - 1;
+        key.data += sizeof("Bearer ") - 1;
+        key.len -= sizeof("Bearer ") - 1;
 
-        while (key->len && key->data[0] == ' ') {
-            key->data++;
-            key->len--;
+        while (key.len && key.data[0] == ' ') {
+            key.data++;
+            key.len--;
         }
     }
 
-    return 1;
+    return key;
 }
 
 
@@ -217,6 +308,7 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 {
     int                        rc;
     char                       err[LLM_ERRLEN];
+    llm_key_t                  k;
     llm_store_t               *store;
     ngx_http_llm_main_conf_t  *mcf;
 
@@ -234,16 +326,14 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
                                       "API keys can't be checked now");
         }
 
-        /* before the look-up: a change during it is seen later */
-        ctx->txnid = llm_store_txnid(store);
-
         rc = llm_key_lookup(store, mcf->secret, (char *) key->data, key->len,
-                            &ctx->key, err, sizeof(err));
+                            &k, err, sizeof(err));
+        ctx->txnid = llm_store_seen(store);
     }
 
     if (rc == LLM_OK) {
         ngx_http_llm_notice_txnid(mcf, ctx->txnid);
-        return NGX_OK;
+        return ngx_http_llm_keep_key(r, ctx, &k);
     }
 
     if (rc != LLM_NOTFOUND) {
@@ -259,6 +349,31 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 }
 
 
+/* in the place of the one before, if it fits: a stream may see many */
+
+static ngx_int_t
+ngx_http_llm_keep_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    const llm_key_t *k)
+{
+    size_t      size = llm_key_size(k);
+    llm_key_t  *key = ctx->key;
+
+    if (size > ctx->key_size) {
+        key = ngx_palloc(r->pool, size);
+        if (key == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx->key = key;
+        ctx->key_size = size;
+    }
+
+    ngx_memcpy(key, k, size);
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_llm_judge_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
@@ -267,7 +382,7 @@ ngx_http_llm_judge_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
-    switch (llm_key_state(&ctx->key, (int64_t) ngx_time(), mcf->max_age)) {
+    switch (llm_key_state(ctx->key, (int64_t) ngx_time(), mcf->max_age)) {
 
     case LLM_KEY_GOOD:
         return NGX_OK;
@@ -304,7 +419,7 @@ ngx_http_llm_judge_address(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     struct sockaddr     *sa = r->connection->sockaddr;
     struct sockaddr_in  *sin;
 
-    if (ctx->key.n_net == 0) {
+    if (ctx->key->n_net == 0) {
         return NGX_OK;
     }
 
@@ -330,7 +445,7 @@ ngx_http_llm_judge_address(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
         break;
     }
 
-    if (sa->sa_family == AF_UNIX || !llm_key_from(&ctx->key, addr)) {
+    if (sa->sa_family == AF_UNIX || !llm_key_from(ctx->key, addr)) {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN,
                                   "address_not_allowed",
                                   "this API key may not be used from this "
@@ -348,12 +463,12 @@ ngx_http_llm_judge_role(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
 
-    if ((ngx_uint_t) ctx->key.role < lcf->role) {
+    if ((ngx_uint_t) ctx->key->role < lcf->role) {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "role_required",
                                   "this needs the role \"%s\", the key has "
                                   "\"%s\"",
                                   llm_role_name((llm_role_e) lcf->role),
-                                  llm_role_name(ctx->key.role));
+                                  llm_role_name(ctx->key->role));
     }
 
     return NGX_OK;
@@ -366,6 +481,7 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     int                        rc;
     char                       err[LLM_ERRLEN];
     uint64_t                   txnid;
+    llm_key_t                  k;
     ngx_int_t                  verdict;
     llm_store_t               *store;
     ngx_http_llm_main_conf_t  *mcf;
@@ -389,12 +505,19 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     /* the same secret of the key, which may have been rotated out */
 
-    rc = llm_key_again(store, ctx->key.tag, &ctx->key, err, sizeof(err));
+    rc = llm_key_again(store, ctx->key->tag, &k, err, sizeof(err));
 
     if (rc == LLM_NOTFOUND) {
-        ctx->key.revoked = ngx_time();
+        ctx->key->revoked = ngx_time();
 
-    } else if (rc != LLM_OK) {
+    } else if (rc == LLM_OK) {
+        verdict = ngx_http_llm_keep_key(r, ctx, &k);
+
+        if (verdict != NGX_OK) {
+            return verdict;
+        }
+
+    } else {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "llm_auth: %s",
                       err);
         return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -402,7 +525,7 @@ ngx_http_llm_check_key(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
                                   "API keys can't be checked now");
     }
 
-    ctx->txnid = txnid;
+    ctx->txnid = llm_store_seen(store);
 
     verdict = ngx_http_llm_judge_key(r, ctx);
 
@@ -428,7 +551,7 @@ ngx_http_llm_judge_scopes(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     }
 
     if ((ctx->submitted || ctx->asked) && ctx->model.len
-        && !llm_key_model(&ctx->key, (char *) ctx->model.data,
+        && !llm_key_model(ctx->key, (char *) ctx->model.data,
                           ctx->model.len))
     {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "model_not_allowed",
@@ -440,102 +563,12 @@ ngx_http_llm_judge_scopes(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 }
 
 
-/*
- * Lay the request's headers anew without the key and without what only this
- * module may say.  The elements are copied: the core's pointers to well-known
- * headers stay good.
- */
-
-static ngx_int_t
-ngx_http_llm_strip(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
-{
-    ngx_str_t         ignored;
-    ngx_list_t        list;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h, *copy;
-
-    if (ngx_list_init(&list, r->pool, 20, sizeof(ngx_table_elt_t))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (ngx_http_llm_is_key_header(&h[i], &ignored)) {
-            continue;
-        }
-
-        if (h[i].key.len > 6
-            && (ngx_strncasecmp(h[i].key.data, (u_char *) "x-llm-", 6) == 0
-                || ngx_strncasecmp(h[i].key.data, (u_char *) "x_llm_", 6)
-                   == 0))
-        {
-            if (h[i].key.len == sizeof("x-llm-totp") - 1
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "x-llm-totp",
-                                   h[i].key.len)
-                   == 0)
-            {
-                ctx->totp = h[i].value;
-            }
-
-            continue;
-        }
-
-        /* an answer that is read for its token counts must be plain; nginx's
-         * own gzip still sees what the client takes */
-
-        if (r->method == NGX_HTTP_POST
-            && h[i].key.len == sizeof("accept-encoding") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "accept-encoding",
-                               h[i].key.len)
-               == 0)
-        {
-            continue;
-        }
-
-        copy = ngx_list_push(&list);
-        if (copy == NULL) {
-            return NGX_ERROR;
-        }
-
-        *copy = h[i];
-    }
-
-    r->headers_in.headers = list;
-
-    /* a list that has one part points at its own first part */
-
-    if (list.last == &list.part) {
-        r->headers_in.headers.last = &r->headers_in.headers.part;
-    }
-
-    r->headers_in.authorization = NULL;
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_http_llm_identity(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
-    if (ngx_http_llm_push_header(r, 0, ctx->key.id) != NGX_OK
-        || ngx_http_llm_push_header(r, 1, ctx->key.client) != NGX_OK
-        || ngx_http_llm_push_header(r, 2, llm_role_name(ctx->key.role))
+    if (ngx_http_llm_push_header(r, 0, ctx->key->id) != NGX_OK
+        || ngx_http_llm_push_header(r, 1, ctx->key->client) != NGX_OK
+        || ngx_http_llm_push_header(r, 2, llm_role_name(ctx->key->role))
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -15,7 +15,8 @@
 typedef struct {
     ngx_http_llm_task_t        task;
     ngx_http_llm_main_conf_t  *mcf;
-    llm_call_t                *call;        /* from malloc */
+    llm_call_t                *call;        /* [max], from malloc */
+    size_t                     max;
     size_t                     n;
     size_t                     written;
     int64_t                    now;         /* unix ms */
@@ -34,6 +35,9 @@ static int ngx_http_llm_flush_write(ngx_http_llm_flush_t *f,
 static int ngx_http_llm_flush_usage(void *data, const char *id,
     const llm_spent_t *spent);
 static void ngx_http_llm_flush_done(ngx_http_llm_task_t *task);
+static void ngx_http_llm_call_spare(ngx_http_llm_worker_t *w,
+    ngx_http_llm_flush_t *f);
+static llm_call_t *ngx_http_llm_call_push(ngx_http_llm_worker_t *w);
 static void ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src);
 
 
@@ -62,7 +66,6 @@ ngx_http_llm_calls_touch(ngx_http_llm_main_conf_t *mcf)
 ngx_int_t
 ngx_http_llm_log_handler(ngx_http_request_t *r)
 {
-    size_t                     max;
     llm_call_t                *call;
     ngx_http_llm_ctx_t        *ctx;
     ngx_http_llm_worker_t     *w;
@@ -70,7 +73,7 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_llm_get_ctx(r);
 
-    if (ctx == NULL || ctx->key.id[0] == '\0' || r != r->main) {
+    if (ctx == NULL || ctx->key == NULL || r != r->main) {
         return NGX_OK;
     }
 
@@ -80,27 +83,19 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
     w = mcf->worker;
 
-    if (w->n_call == w->max_call) {
-        max = w->max_call ? w->max_call * 2 : 64;
+    call = ngx_http_llm_call_push(w);
 
-        call = max > NGX_HTTP_LLM_CALLS ? NULL
-               : realloc(w->call, max * sizeof(llm_call_t));
-
-        if (call == NULL) {
-            w->lost++;
-            ngx_http_llm_calls_touch(mcf);
-            return NGX_OK;
-        }
-
-        w->call = call;
-        w->max_call = max;
+    if (call == NULL) {
+        w->lost++;
+        ngx_http_llm_calls_touch(mcf);
+        return NGX_OK;
     }
 
-    call = &w->call[w->n_call++];
-    ngx_memzero(call, sizeof(llm_call_t));
+    /* all of it is set: it is as another call left it */
 
-    ngx_memcpy(call->id, ctx->key.id, sizeof(call->id));
+    ngx_memcpy(call->id, ctx->key->id, sizeof(call->id));
     ngx_memcpy(call->request, ctx->id_data, sizeof(ctx->id_data));
+    call->request[sizeof(ctx->id_data)] = '\0';
 
     call->duration = (uint32_t) (ngx_current_msec - ctx->start);
     call->time = ngx_http_llm_now() - (int64_t) call->duration;
@@ -113,6 +108,8 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
     ngx_http_llm_call_text(call->addr, sizeof(call->addr),
                            &r->connection->addr_text);
     ngx_http_llm_call_text(call->path, sizeof(call->path), &r->uri);
+
+    call->agent[0] = '\0';
 
     if (r->headers_in.user_agent) {
         ngx_http_llm_call_text(call->agent, sizeof(call->agent),
@@ -127,6 +124,32 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
     ngx_http_llm_calls_touch(mcf);
 
     return NGX_OK;
+}
+
+
+/* NULL: so many wait that no more may, or there is no memory */
+
+static llm_call_t *
+ngx_http_llm_call_push(ngx_http_llm_worker_t *w)
+{
+    size_t       max;
+    llm_call_t  *call;
+
+    if (w->n_call == w->max_call) {
+        max = w->max_call ? w->max_call * 2 : 64;
+
+        call = max > NGX_HTTP_LLM_CALLS ? NULL
+               : realloc(w->call, max * sizeof(llm_call_t));
+
+        if (call == NULL) {
+            return NULL;
+        }
+
+        w->call = call;
+        w->max_call = max;
+    }
+
+    return &w->call[w->n_call++];
 }
 
 
@@ -192,6 +215,7 @@ ngx_http_llm_flush(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
     f->task.done = ngx_http_llm_flush_done;
     f->mcf = mcf;
     f->call = w->call;
+    f->max = w->max_call;
     f->n = w->n_call;
     f->now = ngx_http_llm_now();
 
@@ -203,9 +227,12 @@ ngx_http_llm_flush(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
         return NGX_ERROR;
     }
 
-    w->call = NULL;
+    w->call = w->spare_call;
     w->n_call = 0;
-    w->max_call = 0;
+    w->max_call = w->max_spare;
+
+    w->spare_call = NULL;
+    w->max_spare = 0;
 
     return NGX_OK;
 }
@@ -320,8 +347,26 @@ ngx_http_llm_flush_done(ngx_http_llm_task_t *task)
         ngx_http_llm_calls_touch(mcf);
     }
 
-    free(f->call);
+    ngx_http_llm_call_spare(mcf->worker, f);
     ngx_free(f);
+}
+
+
+/* under load the same two vectors go to and fro, with no page to be mapped
+ * anew; a worker that is idle keeps a small one */
+
+static void
+ngx_http_llm_call_spare(ngx_http_llm_worker_t *w, ngx_http_llm_flush_t *f)
+{
+    if (w->spare_call || f->max > 4 * NGX_HTTP_LLM_CALLS_SOON
+        || (f->max > 64 && f->n < f->max / 4))
+    {
+        free(f->call);
+        return;
+    }
+
+    w->spare_call = f->call;
+    w->max_spare = f->max;
 }
 
 

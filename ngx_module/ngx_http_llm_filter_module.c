@@ -90,7 +90,7 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    if (ctx->key.id[0] && ngx_http_llm_quota_headers(r, ctx) != NGX_OK) {
+    if (ctx->key && ngx_http_llm_quota_headers(r, ctx) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -189,7 +189,7 @@ ngx_http_llm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
             ctx->revoked = 1;
             ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                           "llm_auth: the key %s may do this no longer (%V), "
-                          "its response is cut", ctx->key.id, &ctx->code);
+                          "its response is cut", ctx->key->id, &ctx->code);
         }
 
         return NGX_ERROR;

@@ -112,7 +112,7 @@ static ngx_uint_t
 ngx_http_llm_may_use(ngx_http_llm_ctx_t *ctx)
 {
     return !ctx->authenticated
-           || llm_key_model(&ctx->key, (char *) ctx->model.data,
+           || llm_key_model(ctx->key, (char *) ctx->model.data,
                             ctx->model.len);
 }
 
@@ -283,7 +283,13 @@ ngx_http_llm_take_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 static uint64_t
 ngx_http_llm_account(ngx_http_llm_ctx_t *ctx)
 {
-    llm_limits_t  *lim = &ctx->key.limits;
+    llm_limits_t  *lim;
+
+    if (ctx->key == NULL) {
+        return 0;
+    }
+
+    lim = &ctx->key->limits;
 
     return lim->tpm || lim->day || lim->month ? ctx->ticket : 0;
 }

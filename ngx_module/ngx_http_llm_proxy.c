@@ -70,8 +70,8 @@ ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     if (lcf->engine.len || lcf->admin
         || !(r->method & (NGX_HTTP_POST|NGX_HTTP_PUT|NGX_HTTP_PATCH))
-        || (ctx->key.models_len == 0 && ctx->key.limits.tpm == 0
-            && ctx->key.limits.day == 0 && ctx->key.limits.month == 0))
+        || (ctx->key->models_len == 0 && ctx->key->limits.tpm == 0
+            && ctx->key->limits.day == 0 && ctx->key->limits.month == 0))
     {
         return NGX_DECLINED;
     }
@@ -309,8 +309,8 @@ ngx_http_llm_ask_judge(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ctx->model.data = p;
     ctx->model.len = len;
 
-    if (ctx->key.models_len
-        && !llm_key_model(&ctx->key, a->ask.model, len))
+    if (ctx->key->models_len
+        && !llm_key_model(ctx->key, a->ask.model, len))
     {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "model_not_allowed",
                                   "this API key may not use this model");
@@ -417,7 +417,7 @@ ngx_http_llm_proxy_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                   "llm_auth: the key %s has no tokens left, its response is "
-                  "cut", ctx->key.id);
+                  "cut", ctx->key->id);
 
     return NGX_ERROR;
 }

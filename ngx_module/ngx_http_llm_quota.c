@@ -22,6 +22,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_llm_quota_load(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, llm_spent_t *spent);
+static ngx_int_t ngx_http_llm_quota_answer(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, int rc, const llm_quota_view_t *v);
 static const char *ngx_http_llm_quota_refusal(const llm_quota_view_t *v,
     ngx_uint_t *status, const char **code);
 static ngx_int_t ngx_http_llm_limit_headers(ngx_http_request_t *r,
@@ -105,17 +107,19 @@ ngx_int_t
 ngx_http_llm_quota_enter(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
     int                        rc;
-    const char                *code, *message;
-    ngx_uint_t                 i, status;
+    ngx_uint_t                 i;
     llm_spent_t                spent;
     llm_quota_t               *q;
+    llm_quota_view_t           v;
     ngx_http_llm_main_conf_t  *mcf;
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
     q = ngx_http_llm_quota(mcf);
 
-    rc = llm_quota_enter(q, ctx->key.id, &ctx->key.limits, NULL, ngx_pid,
-                         ngx_http_llm_now(), &ctx->ticket, &ctx->quota);
+    ngx_memzero(&v, sizeof(llm_quota_view_t));
+
+    rc = llm_quota_enter(q, ctx->key->id, &ctx->key->limits, NULL, ngx_pid,
+                         ngx_http_llm_now(), &ctx->ticket, &v);
 
     for (i = 0; rc == LLM_NOTFOUND && i < NGX_HTTP_LLM_QUOTA_TRIES; i++) {
 
@@ -127,18 +131,38 @@ ngx_http_llm_quota_enter(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
                                       "the key's quota can't be checked now");
         }
 
-        rc = llm_quota_enter(q, ctx->key.id, &ctx->key.limits, &spent,
-                             ngx_pid, ngx_http_llm_now(), &ctx->ticket,
-                             &ctx->quota);
+        rc = llm_quota_enter(q, ctx->key->id, &ctx->key->limits, &spent,
+                             ngx_pid, ngx_http_llm_now(), &ctx->ticket, &v);
     }
 
     if (rc == LLM_OK) {
         ngx_http_llm_calls_touch(mcf);
+    }
+
+    return ngx_http_llm_quota_answer(r, ctx, rc, &v);
+}
+
+
+/* of a call that said how the key stands: NGX_OK, or the error is set */
+
+static ngx_int_t
+ngx_http_llm_quota_answer(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    int rc, const llm_quota_view_t *v)
+{
+    const char  *code, *message;
+    ngx_uint_t   status;
+
+    ctx->left.rpm = v->rpm_left;
+    ctx->left.rpm_reset = v->rpm_reset;
+    ctx->left.tpm = v->tpm_left;
+    ctx->left.tpm_reset = v->tpm_reset;
+
+    if (rc == LLM_OK) {
         return NGX_OK;
     }
 
-    message = ngx_http_llm_quota_refusal(&ctx->quota, &status, &code);
-    ctx->retry_after = ctx->quota.retry;
+    message = ngx_http_llm_quota_refusal(v, &status, &code);
+    ctx->retry_after = v->retry;
 
     return ngx_http_llm_error(r, status, code, "%s", message);
 }
@@ -162,7 +186,7 @@ ngx_http_llm_quota_load(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
                                r->connection->log);
 
     if (calls) {
-        rc = llm_calls_usage(calls, ctx->key.id, spent, err, sizeof(err));
+        rc = llm_calls_usage(calls, ctx->key->id, spent, err, sizeof(err));
 
         if (rc == LLM_OK || rc == LLM_NOTFOUND) {
             return NGX_OK;
@@ -173,7 +197,7 @@ ngx_http_llm_quota_load(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         ngx_memzero(spent, sizeof(llm_spent_t));
     }
 
-    return ctx->key.limits.day || ctx->key.limits.month ? NGX_ERROR : NGX_OK;
+    return ctx->key->limits.day || ctx->key->limits.month ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -203,22 +227,17 @@ ngx_http_llm_quota_reserve(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     uint64_t want, uint64_t least)
 {
     int                        rc;
-    const char                *code, *message;
-    ngx_uint_t                 status;
+    llm_quota_view_t           v;
     ngx_http_llm_main_conf_t  *mcf;
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
+    ngx_memzero(&v, sizeof(llm_quota_view_t));
+
     rc = llm_quota_reserve(ngx_http_llm_quota(mcf), ctx->ticket, want, least,
-                           ngx_http_llm_now(), &ctx->granted, &ctx->quota);
-    if (rc == LLM_OK) {
-        return NGX_OK;
-    }
+                           ngx_http_llm_now(), &ctx->granted, &v);
 
-    message = ngx_http_llm_quota_refusal(&ctx->quota, &status, &code);
-    ctx->retry_after = ctx->quota.retry;
-
-    return ngx_http_llm_error(r, status, code, "%s", message);
+    return ngx_http_llm_quota_answer(r, ctx, rc, &v);
 }
 
 
@@ -307,19 +326,27 @@ ngx_http_llm_quota_refusal(const llm_quota_view_t *v, ngx_uint_t *status,
 ngx_int_t
 ngx_http_llm_quota_headers(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
-    const llm_limits_t  *lim = &ctx->key.limits;
+    llm_quota_t         *q;
+    llm_quota_view_t     v;
+    const llm_limits_t  *lim = &ctx->key->limits;
 
-    if (lim->tpm && ctx->ticket) {
-        (void) llm_quota_view(ngx_http_llm_quota(
-                        ngx_http_get_module_main_conf(r,
-                                                      ngx_http_llm_module)),
-                        ctx->key.id, lim, ngx_http_llm_now(), &ctx->quota);
+    /* after an engine that reserved tokens, or another server's time, it is
+     * not as it was in the beginning any more */
+
+    if (lim->tpm && ctx->ticket && (ctx->submitted || r->upstream)) {
+        q = ngx_http_llm_quota(ngx_http_get_module_main_conf(r,
+                                                       ngx_http_llm_module));
+
+        if (llm_quota_view(q, ctx->key->id, lim, ngx_http_llm_now(), &v)
+            == LLM_OK)
+        {
+            (void) ngx_http_llm_quota_answer(r, ctx, LLM_OK, &v);
+        }
     }
 
     if (lim->rpm
         && ngx_http_llm_limit_headers(r, &ngx_http_llm_request_names, lim->rpm,
-                                      ctx->quota.rpm_left,
-                                      ctx->quota.rpm_reset)
+                                      ctx->left.rpm, ctx->left.rpm_reset)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -327,8 +354,7 @@ ngx_http_llm_quota_headers(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     if (lim->tpm
         && ngx_http_llm_limit_headers(r, &ngx_http_llm_token_names, lim->tpm,
-                                      ctx->quota.tpm_left,
-                                      ctx->quota.tpm_reset)
+                                      ctx->left.tpm, ctx->left.tpm_reset)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -407,7 +433,7 @@ ngx_http_llm_notice_header(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
-    end = llm_key_end(&ctx->key, mcf->max_age);
+    end = llm_key_end(ctx->key, mcf->max_age);
     left = end - (int64_t) ngx_time();
 
     if (end == INT64_MAX || left < 0

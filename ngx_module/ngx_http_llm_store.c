@@ -175,7 +175,9 @@ ngx_http_llm_close_store(ngx_http_llm_main_conf_t *mcf)
     }
 
     free(w->call);
+    free(w->spare_call);
     w->call = NULL;
+    w->spare_call = NULL;
     w->n_call = 0;
 
     llm_calls_close(w->calls);

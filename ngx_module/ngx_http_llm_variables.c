@@ -111,15 +111,15 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     switch ((ngx_http_llm_variable_e) data) {
 
     case NGX_HTTP_LLM_VAR_KEY_ID:
-        s = ctx->authenticated ? ctx->key.id : NULL;
+        s = ctx->authenticated ? ctx->key->id : NULL;
         break;
 
     case NGX_HTTP_LLM_VAR_CLIENT:
-        s = ctx->authenticated ? ctx->key.client : NULL;
+        s = ctx->authenticated ? ctx->key->client : NULL;
         break;
 
     case NGX_HTTP_LLM_VAR_ROLE:
-        s = ctx->authenticated ? llm_role_name(ctx->key.role) : NULL;
+        s = ctx->authenticated ? llm_role_name(ctx->key->role) : NULL;
         break;
 
     case NGX_HTTP_LLM_VAR_MODEL:
