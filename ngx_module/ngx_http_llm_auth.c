@@ -256,7 +256,8 @@ ngx_http_llm_header_kind(ngx_http_request_t *r, ngx_table_elt_t *h)
                ? NGX_HTTP_LLM_KEY : NGX_HTTP_LLM_PASS;
 
     case sizeof("authorization") - 1:
-        return ngx_strncasecmp(name, (u_char *) "authorization", len) == 0
+        return h == r->headers_in.authorization
+               || ngx_strncasecmp(name, (u_char *) "authorization", len) == 0
                ? NGX_HTTP_LLM_KEY : NGX_HTTP_LLM_PASS;
 
     case sizeof("accept-encoding") - 1:
@@ -285,9 +286,10 @@ ngx_http_llm_key_value(ngx_table_elt_t *h)
 
     if (h->key.len == sizeof("authorization") - 1
         && key.len > sizeof("Bearer ") - 1
-        && ngx_strncasecmp(key.data, (u_char *) "Bearer ",
-                           sizeof("Bearer ") - 1)
-           == 0)
+        && (ngx_memcmp(key.data, "Bearer ", sizeof("Bearer ") - 1) == 0
+            || ngx_strncasecmp(key.data, (u_char *) "Bearer ",
+                               sizeof("Bearer ") - 1)
+               == 0))
     {
         key.data += sizeof("Bearer ") - 1;
         key.len -= sizeof("Bearer ") - 1;
@@ -314,31 +316,33 @@ ngx_http_llm_lookup(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
-    rc = LLM_NOTFOUND;
+    /* that it can't be opened is in the log */
 
-    if (llm_key_wellformed((char *) key->data, key->len)) {
+    rc = LLM_ERROR;
+    store = ngx_http_llm_store(mcf, r->connection->log);
 
-        store = ngx_http_llm_store(mcf, r->connection->log);
-
-        if (store == NULL) {
-            return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                      "store_unavailable",
-                                      "API keys can't be checked now");
-        }
-
+    if (store) {
         rc = llm_key_lookup(store, mcf->secret, (char *) key->data, key->len,
                             &k, err, sizeof(err));
-        ctx->txnid = llm_store_seen(store);
+
+        if (rc == LLM_OK) {
+            ctx->txnid = llm_store_seen(store);
+            ngx_http_llm_notice_txnid(mcf, ctx->txnid);
+
+            return ngx_http_llm_keep_key(r, ctx, &k);
+        }
     }
 
-    if (rc == LLM_OK) {
-        ngx_http_llm_notice_txnid(mcf, ctx->txnid);
-        return ngx_http_llm_keep_key(r, ctx, &k);
-    }
+    /* what can't be a key needs no store to be refused */
 
-    if (rc != LLM_NOTFOUND) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "llm_auth: %s",
-                      err);
+    if (rc != LLM_NOTFOUND
+        && llm_key_wellformed((char *) key->data, key->len))
+    {
+        if (store) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "llm_auth: %s", err);
+        }
+
         return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                   "store_unavailable",
                                   "API keys can't be checked now");

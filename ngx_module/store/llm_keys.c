@@ -580,7 +580,7 @@ llm_found_get(llm_store_t *st, uint64_t txnid,
 
         if (f->txnid == txnid && memcmp(f->key.tag, tag[i], LLM_TAG_LEN) == 0)
         {
-            *k = f->key;
+            memcpy(k, &f->key, llm_key_size(&f->key));
             return 1;
         }
     }

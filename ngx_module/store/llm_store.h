@@ -170,8 +170,8 @@ int llm_key_create(llm_store_t *st, const llm_secret_t *secret,
 
 /*
  * LLM_OK: k is the key's record (it may be revoked, expired, rotated out:
- * look, llm_key_state()).  LLM_NOTFOUND: no such key.  Constant time in the
- * key's bytes.
+ * look, llm_key_state()), its llm_key_size() bytes are set.  LLM_NOTFOUND: no
+ * such key.  Constant time in the key's bytes.
  */
 int llm_key_lookup(llm_store_t *st, const llm_secret_t *secret,
     const char *key, size_t len, llm_key_t *k, char *err, size_t errlen);
