@@ -2,7 +2,7 @@
 # The performance table: llmctl bench over the demo model (or MODEL=), the
 # kernels beside the machine's peaks, the store, and HTTP through nginx.
 #
-# environment: B, NGINX_BIN, MODEL, KEYS and CALLS (in the store's)
+# environment: B, NGINX_BIN, MODEL, KEYS and CALLS (in the stores)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

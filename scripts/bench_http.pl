@@ -4,10 +4,12 @@
 #
 # The performance of the HTTP path, over the stock nginx on this machine: time
 # to the first token and throughput of 1, 8 and 32 streams, requests a second
-# with and without llm_auth (by wrk, if there is one), memory.
+# with and without llm_auth (by wrk, if there is one), memory.  The key has all
+# scopes and limits, and lies in a store with many others.
 #
 # usage: perl -It/lib scripts/bench_http.pl [TOKENS]
-# environment: LLM_BUILD, NGINX_BIN, MODEL (a directory, default the demo model)
+# environment: LLM_BUILD, NGINX_BIN, MODEL (a directory, default the demo
+# model), KEYS (in the store, default 100000)
 
 use LLM::Test;
 
@@ -15,15 +17,33 @@ use Cwd ();
 use List::Util qw(max sum0);
 use Time::HiRes qw(time sleep);
 
-use constant { ROUNDS => 3, SECONDS => 2 };
+use constant { ROUNDS => 3, TURNS => 7, SECONDS => 2, MANY => 4_000_000_000 };
 
-my $tokens = shift // 128;
+my $tokens = 0 + (shift // 128);
 my $t = LLM::Test->new(timeout => 900);
 my $model = Cwd::abs_path($ENV{MODEL} // $t->top . '/t/models/demo');
 
-$t->init;
-my $key = $t->key;
+my $keys = $ENV{KEYS} // 100_000;
+my $dir = $t->dir;
+
+my $fill = $t->run([$t->build . '/bench/bench_store', '-n', $keys,
+                    '-d', "$dir/store", '-k'], timeout => 300);
+die "bench_store: $fill->{err}" if $fill->{code};
+rename "$dir/store.secret", "$dir/secret" or die "$dir/secret: $!\n";
+
+my $key = $t->key(args => ['--models', 'demo,other',
+                           '--addresses', '10.0.0.0/8,127.0.0.0/8',
+                           '--rpm', MANY, '--tpm', MANY,
+                           '--concurrent', 10_000,
+                           '--tokens-per-day', 10 ** 15,
+                           '--tokens-per-month', 10 ** 15]);
 $t->file('html/file', "answer\n");
+$t->file('completion.lua', <<'END');
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"model":"demo","prompt":"Once upon a time","max_tokens":16,'
+           .. '"ignore_eos":true}'
+END
 $t->conf(<<"END")->start;
 %%MAIN%%
 worker_processes 2;
@@ -41,7 +61,9 @@ http {
         location /v1/ { llm_auth on; llm_pass demo; }
         location = /healthz { llm_auth off; llm_pass demo; }
         location /open/ { alias %%DIR%%/html/; }
+        location /open/v1/ { llm_auth off; llm_pass demo; }
         location /keys/ { llm_auth on; alias %%DIR%%/html/; }
+        location /keys/v1/ { llm_auth on; llm_pass demo; }
     }
 }
 END
@@ -104,13 +126,14 @@ for my $n (1, 8, 32) {
 }
 
 
-# The same static file, in turns so that both see the same machine.
+# The same with and without llm_auth, in turns so that both see the same
+# machine.
 
 sub wrk {
-    my ($uri) = @_;
+    my ($uri, @script) = @_;
 
     my $r = $t->run(['wrk', '-t1', '-c16', '-d' . SECONDS . 's', '--latency',
-                     '-H', "Authorization: Bearer $key",
+                     @script, '-H', "Authorization: Bearer $key",
                      'http://127.0.0.1:' . $t->port(0) . $uri],
                     timeout => 60);
 
@@ -123,30 +146,35 @@ sub wrk {
              p99 => $p99 * { us => 1, ms => 1e3, s => 1e6 }->{$unit} };
 }
 
+
+sub with_and_without {
+    my ($name, $uri, @script) = @_;
+    my %got;
+
+    for (1 .. TURNS) {
+        push @{ $got{$_} }, wrk("/$_$uri", @script) for qw(open keys);
+    }
+
+    my ($off, $on) = map { median(map { $_->{rate} } @$_) } @got{qw(open keys)};
+    my @p99 = map { median(map { $_->{p99} } @$_) } @got{qw(open keys)};
+
+    printf "  %-28s %9.0f %9.0f %7.2f %9.0f us %9.0f us\n", $name, $off, $on,
+           $on / $off, @p99;
+}
+
 print "\n";
 
 if ($t->run(['which', 'wrk'])->{code}) {
     print "  requests/s: not measured, wrk is missing\n";
 
 } else {
-    my %got;
+    printf "  %-28s %9s %9s %7s %12s %12s\n", "llm_auth, $keys keys",
+           'off, r/s', 'on, r/s', 'ratio', 'off, p99', 'on, p99';
 
-    for (1 .. ROUNDS) {
-        push @{ $got{$_} }, wrk($_) for qw(/open/file /keys/file);
-    }
-
-    printf "  %-28s %10s %14s\n", 'a static file', 'requests/s', 'p99';
-
-    for my $uri (qw(/open/file /keys/file)) {
-        printf "  %-28s %10.0f %11.0f us\n",
-               $uri =~ /keys/ ? 'llm_auth on' : 'llm_auth off',
-               median(map { $_->{rate} } @{ $got{$uri} }),
-               median(map { $_->{p99} } @{ $got{$uri} });
-    }
-
-    printf "  %-28s %10.2f\n", 'ratio',
-           median(map { $_->{rate} } @{ $got{'/keys/file'} })
-           / median(map { $_->{rate} } @{ $got{'/open/file'} });
+    with_and_without('a static file', '/file');
+    with_and_without('/v1/models', '/v1/models');
+    with_and_without('completions of 16 tokens', '/v1/completions',
+                     '-s', "$dir/completion.lua");
 }
 
 

@@ -5,10 +5,11 @@
  * The store with many keys: look-up and verification of one key, and what
  * they are made of.
  *
- *     bench_store [-n KEYS] [-d DIRECTORY]
+ *     bench_store [-n KEYS] [-d DIRECTORY] [-k]
  *
  * The directory (default: build/bench_store) is made and removed again.  One
- * line a figure: name, value, unit.
+ * line a figure: name, value, unit.  -k: nothing is measured but the fill, and
+ * the store stays, for others to measure with, its secret in DIRECTORY.secret.
  */
 
 
@@ -207,7 +208,7 @@ done:
 int
 main(int argc, char **argv)
 {
-    int            c, rc;
+    int            c, keep, rc;
     char           path[512], file[512], *keys;
     size_t         n;
     double         start;
@@ -217,15 +218,19 @@ main(int argc, char **argv)
     llm_secret_t  *secret;
 
     n = 1000000;
+    keep = 0;
     dir = "build/bench_store";
 
-    while ((c = getopt(argc, argv, "n:d:")) != -1) {
+    while ((c = getopt(argc, argv, "n:d:k")) != -1) {
         switch (c) {
         case 'n':
             n = strtoul(optarg, NULL, 10);
             break;
         case 'd':
             dir = optarg;
+            break;
+        case 'k':
+            keep = 1;
             break;
         default:
             return 2;
@@ -274,14 +279,14 @@ main(int argc, char **argv)
             printf("store %.1f MiB\n", (double) sb.st_size / 1048576);
         }
 
-        if (rc == LLM_OK) {
+        if (rc == LLM_OK && !keep) {
             llm_store_close(st);
             start = bench_now();
             rc = llm_store_open(&st, dir, 0, err, sizeof(err));
             printf("open %.1f ms\n", (bench_now() - start) / 1e6);
         }
 
-        if (rc == LLM_OK) {
+        if (rc == LLM_OK && !keep) {
             rc = bench_run(st, secret, keys, n);
         }
     }
@@ -290,9 +295,10 @@ main(int argc, char **argv)
         fprintf(stderr, "bench_store: %s\n", err);
     }
 
-    if (st != NULL) {
-        llm_store_close(st);
+    keep = keep && rc == LLM_OK;
+    llm_store_close(st);
 
+    if (st != NULL && !keep) {
         (void) snprintf(path, sizeof(path), "%s/data.mdb", dir);
         (void) unlink(path);
         (void) snprintf(path, sizeof(path), "%s/lock.mdb", dir);
@@ -301,8 +307,11 @@ main(int argc, char **argv)
     }
 
     llm_secret_close(secret);
-    (void) unlink(file);
     free(keys);
+
+    if (!keep) {
+        (void) unlink(file);
+    }
 
     return rc == LLM_OK ? 0 : 1;
 }
