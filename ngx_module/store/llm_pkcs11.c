@@ -255,7 +255,10 @@ llm_pkcs11_choose(llm_pkcs11_t *t, char *err, size_t errlen)
     }
 
     if (other[0] != '\0') {
-        return llm_err(err, errlen, LLM_ERROR, "%s", other);
+        return llm_err(err, errlen, LLM_NOTFOUND, "%s: no library that is "
+                       "registered with p11-kit has this token, one failed: "
+                       "add module-path= to the query (%s)", t->uri.name,
+                       other);
     }
 
     return llm_err(err, errlen, LLM_NOTFOUND, "%s: no library that is "
