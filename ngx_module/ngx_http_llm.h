@@ -69,6 +69,7 @@ struct ngx_http_llm_task_s {
     void                 (*done)(ngx_http_llm_task_t *task);
     ngx_http_llm_task_t   *next;
     ngx_http_request_t    *request;     /* NULL: none, or it is gone */
+    unsigned               keeps:1;     /* the worker: it had a request */
     void                  *data;
 };
 
@@ -215,9 +216,12 @@ typedef struct {
     ngx_event_t             timer;      /* keep-alive; keeps the worker */
 
     unsigned                authenticated:1;
+    unsigned                judged:1;   /* its key's headers are gone */
+    unsigned                refused:1;  /* again, by its error page */
     unsigned                asked:1;
     unsigned                revoked:1;
     unsigned                told:1;     /* what was done is told in any case */
+    unsigned                taken:1;    /* the engine got of the body */
     unsigned                submitted:1;
     unsigned                accepted:1;
     unsigned                stream:1;
@@ -283,7 +287,9 @@ void ngx_http_llm_notice_txnid(ngx_http_llm_main_conf_t *mcf, uint64_t txnid);
 /* NGX_OK: run() will be called, then done(); the task must stay */
 ngx_int_t ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf,
     ngx_http_llm_task_t *task, ngx_log_t *log);
-void ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w);
+
+/* NGX_ERROR: it hangs, and what it works on is not done */
+ngx_int_t ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w);
 
 /* ngx_http_llm_auth.c */
 ngx_int_t ngx_http_llm_access_handler(ngx_http_request_t *r);

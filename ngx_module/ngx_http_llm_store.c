@@ -167,11 +167,17 @@ ngx_http_llm_start_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
 void
 ngx_http_llm_close_store(ngx_http_llm_main_conf_t *mcf)
 {
+    ngx_uint_t              i;
     ngx_http_llm_worker_t  *w = mcf->worker;
 
-    if (mcf->store.len) {
+    /* the thread's last tasks end requests, which leave records too */
+
+    for (i = 0; mcf->store.len && i < 2; i++) {
         ngx_http_llm_calls_finish(mcf);
-        ngx_http_llm_thread_stop(w);
+
+        if (ngx_http_llm_thread_stop(w) != NGX_OK) {
+            break;
+        }
     }
 
     free(w->call);

@@ -10,6 +10,10 @@
  * be gone when the task is done; its pool's cleanup sets task->request to NULL
  * then.  run() is on the thread and calls nothing of nginx's; done() is on the
  * event loop again.
+ *
+ * A worker that was told to quit stays while requests wait for the thread.  A
+ * thread that hangs (a disk that stalls, a process that was stopped with the
+ * store's lock) is said in the log, and at the worker's end it is given up.
  */
 
 
@@ -17,6 +21,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+
+
+#define NGX_HTTP_LLM_THREAD_LOOK   5000     /* ms */
+#define NGX_HTTP_LLM_THREAD_LOOKS  3        /* without any work done */
 
 
 struct ngx_http_llm_thread_s {
@@ -30,6 +38,7 @@ struct ngx_http_llm_thread_s {
     ngx_http_llm_task_t   *finished;
     ngx_http_llm_task_t  **finished_last;
     llm_calls_t           *calls;
+    uint64_t               ran;         /* tasks */
     unsigned               stop:1;
 
     /* the thread's own while it runs */
@@ -37,6 +46,12 @@ struct ngx_http_llm_thread_s {
 
     int                    fd;          /* eventfd: something is finished */
     ngx_connection_t      *connection;
+
+    /* the event loop's */
+    ngx_event_t            look;        /* while a task has a request */
+    ngx_uint_t             keeping;     /* such tasks */
+    ngx_uint_t             looks;       /* since it last did something */
+    uint64_t               seen;        /* of ran */
 };
 
 
@@ -45,6 +60,8 @@ static ngx_http_llm_thread_t *ngx_http_llm_thread_start(
 static ngx_int_t ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th,
     ngx_log_t *log);
 static void ngx_http_llm_thread_free(ngx_http_llm_thread_t *th);
+static ngx_uint_t ngx_http_llm_thread_hangs(ngx_http_llm_thread_t *th);
+static void ngx_http_llm_thread_look(ngx_event_t *ev);
 static void *ngx_http_llm_thread_cycle(void *data);
 static void ngx_http_llm_thread_handler(ngx_event_t *ev);
 
@@ -76,6 +93,11 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 
     (void) pthread_mutex_lock(&th->mutex);
 
+    if (th->stop) {
+        (void) pthread_mutex_unlock(&th->mutex);
+        return NGX_ERROR;
+    }
+
     if (th->calls == NULL && calls != NULL
         && llm_calls_dup(&dup, calls, err, sizeof(err)) == LLM_OK)
     {
@@ -88,6 +110,15 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 
     (void) pthread_cond_signal(&th->cond);
     (void) pthread_mutex_unlock(&th->mutex);
+
+    if (task->request) {
+        task->keeps = 1;
+        th->keeping++;
+
+        if (!th->look.timer_set) {
+            ngx_add_timer(&th->look, NGX_HTTP_LLM_THREAD_LOOK);
+        }
+    }
 
     return NGX_OK;
 }
@@ -108,6 +139,10 @@ ngx_http_llm_thread_start(ngx_http_llm_worker_t *w, ngx_log_t *log)
     th->finished_last = &th->finished;
     (void) pthread_mutex_init(&th->mutex, NULL);
     (void) pthread_cond_init(&th->cond, NULL);
+
+    th->look.handler = ngx_http_llm_thread_look;
+    th->look.data = th;
+    th->look.log = ngx_cycle->log;
 
     th->fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
@@ -168,13 +203,14 @@ ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th, ngx_log_t *log)
 
 /* the worker exits: what was posted is done first */
 
-void
+ngx_int_t
 ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
 {
+    struct timespec         ts;
     ngx_http_llm_thread_t  *th = w->thread;
 
     if (th == NULL) {
-        return;
+        return NGX_OK;
     }
 
     (void) pthread_mutex_lock(&th->mutex);
@@ -182,12 +218,75 @@ ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
     (void) pthread_cond_signal(&th->cond);
     (void) pthread_mutex_unlock(&th->mutex);
 
-    (void) pthread_join(th->tid, NULL);
+    for ( ;; ) {
+        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        ts.tv_sec += NGX_HTTP_LLM_THREAD_LOOK / 1000;
+
+        if (pthread_timedjoin_np(th->tid, NULL, &ts) != ETIMEDOUT) {
+            break;
+        }
+
+        if (ngx_http_llm_thread_hangs(th)) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "llm_store: the "
+                          "store's thread is given up with what it had to "
+                          "write");
+
+            /* it has its memory still: that is the process's to free */
+
+            w->thread = NULL;
+            return NGX_ERROR;
+        }
+    }
 
     ngx_http_llm_thread_handler(th->connection->read);
 
     w->thread = NULL;
     ngx_http_llm_thread_free(th);
+
+    return NGX_OK;
+}
+
+
+/* called every few seconds while it should work: 1 when it did nothing for
+ * too long */
+
+static ngx_uint_t
+ngx_http_llm_thread_hangs(ngx_http_llm_thread_t *th)
+{
+    uint64_t  ran;
+
+    (void) pthread_mutex_lock(&th->mutex);
+    ran = th->ran;
+    (void) pthread_mutex_unlock(&th->mutex);
+
+    if (ran != th->seen) {
+        th->seen = ran;
+        th->looks = 0;
+        return 0;
+    }
+
+    th->looks++;
+
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0, "llm_store: the store's "
+                  "thread hangs: it finished nothing in %ui seconds",
+                  th->looks * NGX_HTTP_LLM_THREAD_LOOK / 1000);
+
+    return th->looks >= NGX_HTTP_LLM_THREAD_LOOKS;
+}
+
+
+/* no cancelable timer: it keeps a worker that was told to quit */
+
+static void
+ngx_http_llm_thread_look(ngx_event_t *ev)
+{
+    ngx_http_llm_thread_t  *th = ev->data;
+
+    if (ngx_http_llm_thread_hangs(th) && ngx_exiting) {
+        return;
+    }
+
+    ngx_add_timer(ev, NGX_HTTP_LLM_THREAD_LOOK);
 }
 
 
@@ -200,6 +299,10 @@ ngx_http_llm_thread_free(ngx_http_llm_thread_t *th)
 
     if (th->fd != -1) {
         (void) close(th->fd);
+    }
+
+    if (th->look.timer_set) {
+        ngx_del_timer(&th->look);
     }
 
     llm_calls_close(th->calls);
@@ -250,6 +353,7 @@ ngx_http_llm_thread_cycle(void *data)
 
         (void) pthread_mutex_lock(&th->mutex);
 
+        th->ran++;
         task->next = NULL;
         *th->finished_last = task;
         th->finished_last = &task->next;
@@ -285,6 +389,12 @@ ngx_http_llm_thread_handler(ngx_event_t *ev)
 
     for ( /* void */ ; task; task = next) {
         next = task->next;
+
+        if (task->keeps && --th->keeping == 0 && th->look.timer_set) {
+            ngx_del_timer(&th->look);
+            th->looks = 0;
+        }
+
         task->done(task);           /* may free it */
     }
 }
