@@ -84,8 +84,18 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
             rc = ngx_http_llm_ask(r, ctx);
         }
 
+        ctx->refused = (rc >= NGX_HTTP_BAD_REQUEST && r->error_page);
+
         return rc == NGX_DECLINED ? NGX_OK : rc;
     }
+
+    if (ctx->judged && ctx->status) {
+        /* refused before, this is where its error page leads */
+        ctx->refused = r->error_page;
+        return (ngx_int_t) ctx->status;
+    }
+
+    ctx->judged = 1;
 
     /* whatever becomes of the request, nothing after this sees the key */
 

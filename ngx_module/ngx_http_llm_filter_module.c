@@ -103,7 +103,7 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
 
     if (r->err_status >= NGX_HTTP_BAD_REQUEST
         && r->err_status == r->headers_out.status
-        && !r->error_page
+        && (!r->error_page || ctx->refused)
         && ngx_http_llm_error_header(r, ctx) != NGX_OK)
     {
         return NGX_ERROR;

@@ -19,6 +19,10 @@ static ngx_int_t ngx_http_llm_completion(ngx_http_request_t *r,
 static void ngx_http_llm_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_take_body(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+static ngx_int_t ngx_http_llm_take_file(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_buf_t *b);
+static ngx_int_t ngx_http_llm_take(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, u_char *data, size_t len);
 static uint64_t ngx_http_llm_account(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_submit(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
@@ -46,6 +50,13 @@ ngx_http_llm_handler(ngx_http_request_t *r)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
     ctx->model = lcf->engine;
 
+    if (r != r->main && lcf->auth == 1) {
+        /* the core has no access phase for subrequests */
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "llm_pass: a subrequest has no key of its own");
+        return NGX_HTTP_FORBIDDEN;
+    }
+
     if (ngx_http_llm_ends(&r->uri, "/chat/completions")) {
         return ngx_http_llm_completion(r, LLM_API_CHAT);
     }
@@ -59,7 +70,7 @@ ngx_http_llm_handler(ngx_http_request_t *r)
     }
 
     if (ngx_http_llm_ends(&r->uri, "/models")
-        || ngx_strstr(r->uri.data, "/models/") != NULL)
+        || ngx_strnstr(r->uri.data, "/models/", r->uri.len) != NULL)
     {
         return ngx_http_llm_models(r);
     }
@@ -132,6 +143,19 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
     ctx = ngx_http_llm_get_ctx(r);
     w = ngx_http_llm_worker(r);
 
+    if (r != r->main) {
+        return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
+                                  "no subrequest may ask the engine");
+    }
+
+    if (ctx->taken) {
+        /* an error page of its own leads to another engine: the body is gone,
+         * and the error stays what it was */
+        ctx->refused = r->error_page;
+        return ctx->status ? (ngx_int_t) ctx->status
+                           : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     ctx->api = api;
 
     if (!ctx->authenticated && w && w->store) {
@@ -178,6 +202,7 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
     }
 
     w->request[ctx->slot] = r;
+    ctx->taken = 1;
 
     r->request_body_no_buffering = 1;
 
@@ -229,11 +254,13 @@ ngx_http_llm_body_handler(ngx_http_request_t *r)
 }
 
 
+/* another module that read the body before may need it still, and may have
+ * put it into a file */
+
 static ngx_int_t
 ngx_http_llm_take_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
-    int           rc;
-    llm_zone_t   *z;
+    ngx_int_t     rc;
     ngx_buf_t    *b;
     ngx_chain_t  *cl;
 
@@ -241,40 +268,91 @@ ngx_http_llm_take_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
         return NGX_OK;
     }
 
-    z = ngx_http_llm_zone(ngx_http_get_module_main_conf(r,
-                                                        ngx_http_llm_module));
-
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
         b = cl->buf;
 
-        if (!ngx_buf_in_memory(b)) {
+        if (ngx_buf_in_memory(b)) {
+            rc = ngx_http_llm_take(r, ctx, b->pos,
+                                   (size_t) (b->last - b->pos));
+
+            if (!r->preserve_body) {
+                b->pos = b->last;
+            }
+
+        } else if (b->in_file) {
+            rc = ngx_http_llm_take_file(r, ctx, b);
+
+        } else {
             continue;
         }
 
-        rc = llm_slot_write(z, (int) ctx->slot, b->pos,
-                            (size_t) (b->last - b->pos));
-
-        if (rc == LLM_INVALID) {
-            return ngx_http_llm_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                      "request_too_large",
-                                      "the body is larger than %d bytes",
-                                      LLM_BODY_MAX);
+        if (rc != NGX_OK) {
+            return rc;
         }
-
-        if (rc != LLM_OK) {
-            ctx->retry_after = 1;
-            return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                      "queue_full",
-                                      "too many large requests at a time, "
-                                      "try again later");
-        }
-
-        b->pos = b->last;
     }
 
-    r->request_body->bufs = NULL;
+    if (!r->preserve_body) {
+        r->request_body->bufs = NULL;
+    }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_llm_take_file(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_buf_t *b)
+{
+    off_t      at;
+    u_char     buf[4096];
+    ssize_t    n;
+    ngx_int_t  rc;
+
+    for (at = b->file_pos; at < b->file_last; at += n) {
+        n = ngx_read_file(b->file, buf, (size_t) ngx_min(b->file_last - at,
+                                                 (off_t) sizeof(buf)), at);
+        if (n <= 0) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        rc = ngx_http_llm_take(r, ctx, buf, (size_t) n);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_llm_take(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    u_char *data, size_t len)
+{
+    int          rc;
+    llm_zone_t  *z;
+
+    z = ngx_http_llm_zone(ngx_http_get_module_main_conf(r,
+                                                        ngx_http_llm_module));
+
+    rc = llm_slot_write(z, (int) ctx->slot, data, len);
+
+    if (rc == LLM_OK) {
+        return NGX_OK;
+    }
+
+    if (rc == LLM_INVALID) {
+        return ngx_http_llm_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                  "request_too_large",
+                                  "the body is larger than %d bytes",
+                                  LLM_BODY_MAX);
+    }
+
+    ctx->retry_after = 1;
+
+    return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "queue_full",
+                              "too many large requests at a time, try again "
+                              "later");
 }
 
 

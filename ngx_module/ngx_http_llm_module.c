@@ -143,7 +143,8 @@ ngx_module_t  ngx_http_llm_module = {
 };
 
 
-/* the request's state, also after an internal redirect cleared r->ctx */
+/* the request's state, also after an internal redirect cleared r->ctx.  A
+ * subrequest shares its main request's pool and none of its state */
 
 ngx_http_llm_ctx_t *
 ngx_http_llm_get_ctx(ngx_http_request_t *r)
@@ -153,18 +154,25 @@ ngx_http_llm_get_ctx(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
 
-    if (ctx == NULL && (r->internal || r->filter_finalize)) {
+    if (ctx || (!r->internal && !r->filter_finalize)) {
+        return ctx;
+    }
 
-        for (cln = r->pool->cleanup; cln; cln = cln->next) {
-            if (cln->handler == ngx_http_llm_cleanup) {
-                ctx = cln->data;
-                ngx_http_set_ctx(r, ctx, ngx_http_llm_module);
-                break;
-            }
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_http_llm_cleanup) {
+            continue;
+        }
+
+        ctx = cln->data;
+
+        if (ctx->request == r) {
+            ngx_http_set_ctx(r, ctx, ngx_http_llm_module);
+            return ctx;
         }
     }
 
-    return ctx;
+    return NULL;
 }
 
 
@@ -452,6 +460,14 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
         if (clcf->lmt_excpt && clcf->handler == NULL && conf->engine.len) {
             clcf->handler = ngx_http_llm_handler;
+        }
+    }
+
+    if (!conf->admin && (clcf->noname || clcf->lmt_excpt)) {
+        conf->admin = prev->admin;
+
+        if (clcf->lmt_excpt && clcf->handler == NULL && conf->admin) {
+            clcf->handler = ngx_http_llm_admin_handler;
         }
     }
 

@@ -65,7 +65,15 @@ ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
 
     if (ctx->asked) {
-        return ctx->ask_status;
+
+        if (ctx->ask_status != NGX_DONE) {
+            return ctx->ask_status;
+        }
+
+        /* the body could not be read, this is where its error page leads */
+
+        return r->err_status >= NGX_HTTP_BAD_REQUEST
+               ? (ngx_int_t) r->err_status : NGX_HTTP_BAD_REQUEST;
     }
 
     if (lcf->engine.len || lcf->admin
@@ -74,6 +82,11 @@ ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
             && ctx->key->limits.day == 0 && ctx->key->limits.month == 0))
     {
         return NGX_DECLINED;
+    }
+
+    if (ctx->taken && !r->preserve_body) {
+        /* the engine has the body, and its error led here */
+        return ctx->status ? (ngx_int_t) ctx->status : NGX_HTTP_BAD_REQUEST;
     }
 
     ctx->asked = 1;

@@ -400,6 +400,16 @@ ngx_http_llm_fail(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ngx_http_llm_close_slot(r, ctx);
 
     if (!r->header_sent) {
+
+        /* error_page may lead on to another handler, which finds no body: it
+         * must not promise one to an upstream */
+
+        if (!r->preserve_body) {
+            r->headers_in.content_length_n = 0;
+            r->headers_in.chunked = 0;
+        }
+
+        ctx->submitted = 0;
         return (ngx_int_t) ctx->status;
     }
 

@@ -92,7 +92,7 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     ngx_msec_t           ms;
     ngx_http_llm_ctx_t  *ctx;
 
-    ctx = ngx_http_llm_get_ctx(r);
+    ctx = ngx_http_llm_get_ctx(r->main);
 
     v->not_found = 1;
 
@@ -133,7 +133,7 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     /* the log module runs before ours in the log phase */
 
     case NGX_HTTP_LLM_VAR_PROMPT_TOKENS:
-        ngx_http_llm_proxy_settle(r, ctx);
+        ngx_http_llm_proxy_settle(r->main, ctx);
 
         if (ctx->accepted) {
             last = ngx_sprintf(p, "%uD", ctx->prompt_tokens);
@@ -142,7 +142,7 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         break;
 
     case NGX_HTTP_LLM_VAR_COMPLETION_TOKENS:
-        ngx_http_llm_proxy_settle(r, ctx);
+        ngx_http_llm_proxy_settle(r->main, ctx);
 
         if (ctx->accepted) {
             last = ngx_sprintf(p, "%uD", ngx_http_llm_completion_tokens(ctx));
