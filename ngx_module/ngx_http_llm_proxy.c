@@ -353,6 +353,9 @@ ngx_http_llm_proxy_header(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ngx_uint_t   stream;
 
     if (r->upstream == NULL || r->headers_out.status != NGX_HTTP_OK
+#if (NGX_HTTP_CACHE)
+        || r->cached                    /* it takes no tokens again */
+#endif
         || ctx->scan)
     {
         return NGX_OK;
@@ -378,6 +381,10 @@ ngx_http_llm_proxy_header(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     }
 
     llm_usage_init(ctx->scan, (int) stream);
+
+    /* what waits in a file for a slow client, or for a cache, is read too */
+
+    r->filter_need_in_memory = 1;
 
     return NGX_OK;
 }
