@@ -382,7 +382,20 @@ ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf)
     }
 
     if (mcf->store.len) {
-        ngx_str_set(&name, "nginx-llm-quota");
+
+        /* a store's own: old workers of another one must not write what these
+         * count into theirs */
+
+        name.len = sizeof("nginx-llm-quota:") - 1 + mcf->store.len;
+        name.data = ngx_pnalloc(cf->pool, name.len);
+
+        if (name.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memcpy(ngx_cpymem(name.data, "nginx-llm-quota:",
+                              sizeof("nginx-llm-quota:") - 1),
+                   mcf->store.data, mcf->store.len);
 
         size = llm_quota_size(NGX_HTTP_LLM_QUOTA_KEYS);
 

@@ -477,6 +477,18 @@ ngx_http_llm_notify_accept(ngx_http_llm_notify_t *n, int fd)
 
     ngx_http_init_connection(c);
 
+#if (NGX_HTTP_SSL)
+
+    /* "ssl on" of a server, where that is still a directive: our end speaks
+     * no TLS, and the handshake's handler takes plain requests where they are
+     * none of its faults */
+
+    if (c->fd != (ngx_socket_t) -1) {
+        ((ngx_http_connection_t *) c->data)->ssl = 0;
+    }
+
+#endif
+
     return NGX_OK;
 }
 
