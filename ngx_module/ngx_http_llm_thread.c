@@ -226,6 +226,8 @@ ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
             break;
         }
 
+        ngx_time_update();
+
         if (ngx_http_llm_thread_hangs(th)) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "llm_store: the "
                           "store's thread is given up with what it had to "
