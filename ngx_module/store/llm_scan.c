@@ -66,10 +66,10 @@ typedef struct {
     int       fd;
     size_t    psize;
     uint64_t  pages;                /* in the file, as of this transaction */
-    uint64_t  visited;
     uint64_t  entries;
     uint64_t  bad;                  /* the page that is wrong */
     uint8_t  *buf;                  /* one page a level, and one more */
+    uint8_t  *met;                  /* a bit a page: in use, or free */
 } llm_scan_t;
 
 
@@ -83,6 +83,7 @@ static int llm_scan_leaf(llm_scan_t *s, const uint8_t *node, size_t room,
 static int llm_scan_overflow(llm_scan_t *s, const uint8_t *data, size_t len,
     llm_scan_kind_e kind);
 static int llm_scan_free(llm_scan_t *s, const uint8_t *p, size_t len);
+static int llm_scan_meet(llm_scan_t *s, uint64_t pgno, uint64_t n);
 static int llm_scan_order(const uint8_t *a, const uint8_t *b,
     llm_scan_kind_e kind);
 static int llm_scan_read(llm_scan_t *s, void *p, size_t len, uint64_t pgno);
@@ -169,6 +170,7 @@ llm_scan_env(MDB_env *env, MDB_txn *txn, const char *dir, const char *file,
     }
 
     free(s.buf);
+    free(s.met);
 
     if (rc == LLM_OK || rc == LLM_AGAIN) {
         return rc;
@@ -211,6 +213,16 @@ llm_scan_meta(llm_scan_t *s, uint64_t txnid, uint8_t *meta)
 
     if (s->pages < 2 || s->pages > UINT64_MAX / 2 / s->psize) {
         return LLM_INVALID;
+    }
+
+    /* its pages are there when they are written to: a number that is too
+     * large costs no memory */
+
+    s->met = calloc(s->pages / 8 + 1, 1);
+
+    if (s->met == NULL) {
+        errno = ENOMEM;
+        return LLM_ERROR;
     }
 
     return LLM_OK;
@@ -278,11 +290,7 @@ llm_scan_page(llm_scan_t *s, uint64_t pgno, unsigned level, unsigned height,
     uint8_t   *p, *node, *last;
     uint64_t   child;
 
-    /* a page that is met twice would make this longer than the file */
-
-    if (pgno < 2 || pgno >= s->pages || s->visited++ >= s->pages
-        || level >= 2 * LLM_SCAN_DEPTH)
-    {
+    if (level >= 2 * LLM_SCAN_DEPTH || llm_scan_meet(s, pgno, 1) != LLM_OK) {
         return LLM_INVALID;
     }
 
@@ -422,9 +430,7 @@ llm_scan_overflow(llm_scan_t *s, const uint8_t *data, size_t len,
     pgno = llm_get64u(data);
     n = (LLM_PAGE_HEAD - 1 + len) / s->psize + 1;
 
-    if (kind == LLM_SCAN_MAIN || pgno < 2 || pgno >= s->pages
-        || n > s->pages - pgno)
-    {
+    if (kind == LLM_SCAN_MAIN || llm_scan_meet(s, pgno, n) != LLM_OK) {
         return LLM_INVALID;
     }
 
@@ -481,11 +487,40 @@ llm_scan_free(llm_scan_t *s, const uint8_t *p, size_t len)
     for (i = 1; i <= n; i++) {
         pgno = llm_get64u(p + 8 * i);
 
-        if (pgno < 2 || pgno >= last) {
+        if (pgno >= last || llm_scan_meet(s, pgno, 1) != LLM_OK) {
             return LLM_INVALID;
         }
 
         last = pgno;
+    }
+
+    return LLM_OK;
+}
+
+
+/*
+ * Each page has one place: in one tree, or in the list of free ones.  One that
+ * has two would be given to a writer while it is read elsewhere.
+ */
+
+static int
+llm_scan_meet(llm_scan_t *s, uint64_t pgno, uint64_t n)
+{
+    uint8_t  bit;
+
+    if (pgno < 2 || pgno >= s->pages || n > s->pages - pgno) {
+        return LLM_INVALID;
+    }
+
+    for ( /* void */ ; n != 0; n--, pgno++) {
+        bit = (uint8_t) (1 << (pgno & 7));
+
+        if (s->met[pgno / 8] & bit) {
+            s->bad = pgno;
+            return LLM_INVALID;
+        }
+
+        s->met[pgno / 8] |= bit;
     }
 
     return LLM_OK;

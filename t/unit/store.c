@@ -216,6 +216,54 @@ test_damage(void)
 }
 
 
+/*
+ * Two trees with one root, each as it should be: what one writer frees, the
+ * other one reads.  Both are in the page that the newer header names.
+ */
+
+static void
+test_shared(void)
+{
+    int           fd, i;
+    char         *bad, page[4096], *keys, *ids, key[LLM_KEY_LEN + 1];
+    uint64_t      root, txn[2];
+    llm_key_t     k;
+    llm_store_t  *st;
+
+    bad = strdup(at("bad"));
+    copy_store(bad);
+    is_int(llm_store_open(&st, bad, 0, E), LLM_OK, "a copy");
+    create(st, &k, key);
+    create(st, &k, key);
+    llm_store_close(st);
+
+    fd = open(at("bad/data.mdb"), O_RDWR);
+
+    for (i = 0; i < 2; i++) {
+        (void) !pread(fd, &txn[i], 8, i * 4096 + 16 + 128);
+    }
+
+    i = txn[1] > txn[0];
+    (void) !pread(fd, &root, 8, i * 4096 + 16 + 24 + 48 + 40);
+    ok(pread(fd, page, 4096, (off_t) root * 4096) == 4096, "the names");
+
+    /* a node: the key's length, the key, 48 bytes, the root in the last 8 */
+
+    keys = memmem(page, 4096, "\x04\0keys", 6);
+    ids = memmem(page, 4096, "\x03\0ids", 5);
+    ok(keys && ids, "are there");
+    memcpy(ids + 5, keys + 6, 48);
+    ok(pwrite(fd, page, 4096, (off_t) root * 4096) == 4096, "changed");
+    close(fd);
+
+    is_int(llm_store_open(&st, bad, 0, E), LLM_INVALID, "refused");
+    ok(strstr(err, "damaged") != NULL, "the message: %s", err);
+
+    remove_tree(bad);
+    free(bad);
+}
+
+
 /* opens a damaged store and walks it: 0, whatever comes of it but a signal */
 
 static int
@@ -314,6 +362,7 @@ main(void)
 
     test_create();
     test_damage();
+    test_shared();
     test_flipped();
 
     remove_tree(dir);
