@@ -278,6 +278,13 @@ llm_totp_judge_app(llm_totp_try_t *t, char *err, size_t errlen)
     } else if (step > t->r.last) {
         t->r.last = step;
         t->verdict = LLM_OK;
+
+    } else if (step != 0 && step == t->r.last) {
+
+        /* sent twice: it lets nobody in, nor is it a guess */
+
+        rc = llm_err(err, errlen, LLM_INVALID, "%s: second factor: this code "
+                     "was used, wait for the next one", t->id);
     }
 
     OPENSSL_cleanse(raw, sizeof(raw));

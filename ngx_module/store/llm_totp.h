@@ -11,6 +11,8 @@
  * step of skew either way is taken.  The 5th failure in a row locks the
  * enrolment for a minute, each further one for twice as long, a day at most;
  * that is in the store, so no restart resets it.  A good code sets it back.
+ * The code that was accepted last, once more, is refused and no failure: it
+ * is a request sent twice, and who guesses learns only what is used up.
  */
 
 
@@ -82,8 +84,9 @@ int llm_totp_confirm(llm_store_t *st, const llm_secret_t *secret,
  * it are ignored, NULL and any other text are a wrong one.  LLM_OK is the only
  * answer that lets in.  LLM_INVALID: wrong, used or too old, or a bad record;
  * LLM_AGAIN: locked, info.locked says until when; LLM_NOTFOUND: not enrolled,
- * or pending.  Commits in each case but the last two and with a bad record (and
- * once with LLM_AGAIN, to shorten a lock that ends in more than a day).
+ * or pending.  Commits in each case but the last two, with a bad record and
+ * with the last code once more (and once with LLM_AGAIN, to shorten a lock that
+ * ends in more than a day).
  * LLM_FULL, LLM_ERROR: it could not be recorded, or the secret's version that the record
  * needs is not open; a code that was right is still good then.  now: unix
  * seconds.

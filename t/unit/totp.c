@@ -336,9 +336,19 @@ test_codes(void)
     is_int(info.failures, 0, "a good code sets it back");
     is_int(check(st, &u, code_at(&u, T0 - 30), T0), LLM_INVALID,
            "once only");
+
+    for (i = 0; i < 20; i++) {
+        check(st, &u, code_at(&u, T0 - 30), T0);
+    }
+
+    llm_totp_info(st, u.id, &info, E);
+    ok(info.failures == 0 && info.locked == 0,
+       "sent twice, or twenty times: it locks nobody out");
     is_int(check(st, &u, code_at(&u, T0 + 30), T0), LLM_OK, "a step early");
     is_int(check(st, &u, code_at(&u, T0), T0), LLM_INVALID,
            "the one before it is gone then");
+    llm_totp_info(st, u.id, &info, E);
+    is_int(info.failures, 1, "and a failure");
     is_int(check(st, &u, code_at(&u, T0 + 30), T0 + 30), LLM_INVALID,
            "it is used in its own step");
     is_int(check(st, &u, code_at(&u, T0 + 30), T0 + 59), LLM_INVALID,
