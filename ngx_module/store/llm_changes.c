@@ -3,8 +3,10 @@
  * Copyright (C) nginx-llm contributors
  *
  * The log of who changed what, each entry in the transaction of its change.
- * It holds the newest LLM_CHANGES_MAX entries.  The handle's one thread runs
- * this.
+ * It holds the newest LLM_CHANGES_MAX entries, less the minor ones: what a key
+ * did to itself, and parameters, which need neither an admin nor a code, so
+ * that thousands could be made to push out what matters.  The handle's one
+ * thread runs this.
  *
  * An entry, little-endian:
  *
@@ -45,7 +47,11 @@ typedef struct {
 
 
 static size_t llm_change_pack(uint8_t *p, const char *const *text);
-static int llm_change_drop(llm_store_t *st, MDB_txn *txn);
+static int llm_change_drop(llm_store_t *st, MDB_txn *txn, uint64_t last);
+static int llm_change_oldest(llm_store_t *st, MDB_cursor *cursor,
+    uint64_t last);
+static int llm_change_minor(const MDB_val *v);
+static void llm_change_key(uint8_t *name, uint64_t number);
 static int llm_change_next(llm_store_t *st, uint64_t *before,
     llm_change_t *c, llm_change_text_t *text, char *err, size_t errlen);
 static int llm_change_unpack(const MDB_val *k, const MDB_val *v,
@@ -62,7 +68,7 @@ int
 llm_change_put(llm_store_t *st, MDB_txn *txn, const char *action,
     const char *target, const char *detail, char *err, size_t errlen)
 {
-    int          i, rc;
+    int          rc;
     MDB_val      k, v;
     uint8_t      name[8], entry[LLM_CHANGE_MAX];
     uint64_t     number;
@@ -93,10 +99,7 @@ llm_change_put(llm_store_t *st, MDB_txn *txn, const char *action,
     }
 
     number++;
-
-    for (i = 0; i < 8; i++) {
-        name[i] = (uint8_t) (number >> (56 - 8 * i));
-    }
+    llm_change_key(name, number);
 
     text[0] = st->actor[0] != '\0' ? st->actor : "unknown";
     text[1] = action;
@@ -113,7 +116,7 @@ llm_change_put(llm_store_t *st, MDB_txn *txn, const char *action,
     rc = mdb_put(txn, st->changes, &k, &v, MDB_APPEND);
 
     if (rc == 0) {
-        rc = llm_change_drop(st, txn);
+        rc = llm_change_drop(st, txn, number);
     }
 
     return rc == 0 ? LLM_OK : llm_store_error(st, rc, "log", err, errlen);
@@ -153,11 +156,12 @@ llm_change_pack(uint8_t *p, const char *const *text)
 }
 
 
+/* last: the number of the new one, which stays */
+
 static int
-llm_change_drop(llm_store_t *st, MDB_txn *txn)
+llm_change_drop(llm_store_t *st, MDB_txn *txn, uint64_t last)
 {
     int          i, rc;
-    MDB_val      k, v;
     MDB_stat     stat;
     MDB_cursor  *cursor;
 
@@ -172,7 +176,7 @@ llm_change_drop(llm_store_t *st, MDB_txn *txn)
     for (i = 0; rc == 0 && i < LLM_CHANGE_DROP
                 && stat.ms_entries - (size_t) i > LLM_CHANGES_MAX; i++)
     {
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+        rc = llm_change_oldest(st, cursor, last);
 
         if (rc == 0) {
             rc = mdb_cursor_del(cursor, 0);
@@ -184,6 +188,82 @@ llm_change_drop(llm_store_t *st, MDB_txn *txn)
     }
 
     return rc;
+}
+
+
+/*
+ * Sets the cursor to the oldest minor entry, or to the oldest at all.  Below
+ * st->minor there is no minor one, and none comes there any more, so each entry
+ * is looked at once.
+ */
+
+static int
+llm_change_oldest(llm_store_t *st, MDB_cursor *cursor, uint64_t last)
+{
+    int      rc;
+    MDB_val  k, v;
+    uint8_t  name[8];
+
+    llm_change_key(name, st->minor);
+    k.mv_data = name;
+    k.mv_size = sizeof(name);
+
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+         rc == 0 && llm_change_number(&k) < last;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))
+    {
+        st->minor = llm_change_number(&k);
+
+        if (llm_change_minor(&v)) {
+            return 0;
+        }
+    }
+
+    if (rc != 0 && rc != MDB_NOTFOUND) {
+        return rc;
+    }
+
+    return mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+}
+
+
+/* what is damaged is not worth more than what is whole */
+
+static int
+llm_change_minor(const MDB_val *v)
+{
+    size_t          actor, action, target;
+    const uint8_t  *p;
+
+    p = v->mv_data;
+
+    if (v->mv_size < LLM_CHANGE_HEAD) {
+        return 1;
+    }
+
+    actor = p[8];
+    action = p[9];
+    target = p[10];
+
+    if (v->mv_size < LLM_CHANGE_HEAD + actor + action + target) {
+        return 1;
+    }
+
+    p += LLM_CHANGE_HEAD;
+
+    return (actor == target && memcmp(p, p + actor + action, actor) == 0)
+           || (action >= 7 && memcmp(p + actor, "params.", 7) == 0);
+}
+
+
+static void
+llm_change_key(uint8_t *name, uint64_t number)
+{
+    int  i;
+
+    for (i = 0; i < 8; i++) {
+        name[i] = (uint8_t) (number >> (56 - 8 * i));
+    }
 }
 
 
@@ -253,7 +333,7 @@ static int
 llm_change_next(llm_store_t *st, uint64_t *before, llm_change_t *c,
     llm_change_text_t *text, char *err, size_t errlen)
 {
-    int          i, rc;
+    int          rc;
     MDB_txn     *txn;
     MDB_val      k, v;
     uint8_t      name[8];
@@ -275,9 +355,7 @@ llm_change_next(llm_store_t *st, uint64_t *before, llm_change_t *c,
         rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
 
     } else {
-        for (i = 0; i < 8; i++) {
-            name[i] = (uint8_t) (*before >> (56 - 8 * i));
-        }
+        llm_change_key(name, *before);
 
         k.mv_data = name;
         k.mv_size = sizeof(name);

@@ -303,7 +303,9 @@ int llm_params_put(llm_store_t *st, const char *engine, const char *json,
 /*
  * Who changed what: one for each committed change, in its transaction, but for
  * notices (LLM_SET_NOTICED alone), and revocations in a store without room.
- * The newest LLM_CHANGES_MAX are kept.
+ * LLM_CHANGES_MAX are kept, the newest.  What keys do to themselves, and
+ * parameters, make way first: no user and no operator can make the log forget
+ * what was done to keys.
  */
 #define LLM_CHANGES_MAX  100000
 

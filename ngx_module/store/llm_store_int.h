@@ -123,6 +123,7 @@ struct llm_store_s {
     llm_bound_t       bound;
     llm_found_t      *found;    /* [LLM_FOUND], NULL before a look-up */
     char              actor[LLM_ACTOR_MAX + 1];
+    uint64_t          minor;    /* changes: no minor one is below it */
 };
 
 

@@ -716,6 +716,56 @@ test_bounded(void)
 }
 
 
+/* how many entries an admin made */
+
+static int
+admins_changes(void *data, const llm_change_t *c)
+{
+    *(int *) data += strcmp(c->action, "test") == 0;
+
+    return 0;
+}
+
+
+/* a user who enrols again and again, an operator who sets a parameter */
+
+static void
+test_flood(void)
+{
+    int         bad, had, i, n, user;
+    MDB_txn    *txn;
+    const char *id = "key_000000000000000000000000";
+
+    had = 0;
+    llm_change_each(st, 0, admins_changes, &had, E);
+    bad = 0;
+
+    for (user = 0; user < 2; user++) {
+        llm_store_actor(st, id);
+        bad += llm_store_write(st, &txn, 1, E) != LLM_OK;
+
+        for (i = 0; i < 30000; i++) {
+            bad += llm_change_put(st, txn, user ? "totp.enrol" : "params.set",
+                                  user ? id : "demo", "", E) != LLM_OK;
+        }
+
+        bad += llm_store_commit(st, txn, E) != LLM_OK;
+    }
+
+    is_int(bad, 0, "60000 changes of little weight");
+    n = 0;
+    llm_change_each(st, 0, admins_changes, &n, E);
+    ok(had == LLM_CHANGES_MAX && n >= had - 1, "push out none of the admins': "
+       "%d of %d", n, had);
+
+    llm_store_actor(st, "llmctl:root");
+    is_int(llm_store_note(st, "test", "x", "y", E), LLM_OK, "an admin's");
+    i = 0;
+    llm_change_each(st, 0, admins_changes, &i, E);
+    is_int(i, n + 1, "pushes one of the others out");
+}
+
+
 int
 main(void)
 {
@@ -741,6 +791,7 @@ main(void)
     test_changes();
     test_versions();
     test_bounded();
+    test_flood();
 
     llm_store_close(st);
     llm_secret_close(secret);
