@@ -46,7 +46,7 @@ static int llm_admin_created(llm_admin_ctx_t *c, const llm_key_t *k,
 static int llm_admin_grace(llm_admin_ctx_t *c, int64_t *grace);
 static int llm_admin_idem(llm_admin_ctx_t *c);
 static int llm_admin_rotated(llm_admin_ctx_t *c, const llm_key_t *k,
-    const char *key, int64_t grace, int again);
+    const char *key, int again);
 
 
 int
@@ -523,7 +523,7 @@ llm_admin_keys_rotate(llm_admin_ctx_t *c)
                         sizeof(c->err));
 
     if (rc == LLM_OK) {
-        rc = llm_admin_rotated(c, &k, key, grace, again);
+        rc = llm_admin_rotated(c, &k, key, again);
 
     } else if (rc == LLM_EXISTS) {
         rc = llm_admin_fail(c, 409, "rotation_refused", NULL, "%s", c->err);
@@ -537,14 +537,26 @@ llm_admin_keys_rotate(llm_admin_ctx_t *c)
 }
 
 
+/* the grace is the store's: a replay may ask for another one than there was */
+
 static int
 llm_admin_rotated(llm_admin_ctx_t *c, const llm_key_t *k, const char *key,
-    int64_t grace, int again)
+    int again)
 {
     json_t   *o;
     int64_t   until;
 
-    until = grace != 0 ? k->issued + grace : 0;
+    (void) llm_key_grace(c->a->store, k->id, &until, NULL, 0);
+
+    if (until <= k->issued || until <= c->now) {
+        until = 0;
+    }
+
+    if (again) {
+        (void) llm_store_note(c->a->store, "key.replay", k->id,
+                              "its secret was shown again", NULL, 0);
+    }
+
     o = llm_admin_record(c, k, key);
 
     if (o != NULL) {

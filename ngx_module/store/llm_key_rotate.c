@@ -50,13 +50,14 @@ typedef struct {
 
 
 static int llm_rotate_check(const llm_rotate_t *r, char *err, size_t errlen);
-static int llm_rotate_replay(const llm_secret_t *secret,
+static int llm_rotate_replay(llm_store_t *st, const llm_secret_t *secret,
     const llm_rotate_t *r, llm_key_t *k, char *key, char *err, size_t errlen);
 static int llm_rotate_prepare(llm_store_t *st, const llm_secret_t *secret,
     const llm_rotate_t *r, const llm_key_t *old, llm_key_t *next, char *err,
     size_t errlen);
-static int llm_rotate_name(const llm_secret_t *secret, const llm_key_t *k,
-    const char *idem, uint8_t *name, char *err, size_t errlen);
+static int llm_rotate_name(llm_store_t *st, const llm_secret_t *secret,
+    const llm_key_t *k, const char *idem, uint8_t *name, char *err,
+    size_t errlen);
 static int llm_rotate_plan(llm_rotate_plan_t *p, const llm_rotate_t *r,
     const llm_key_set_t *s, const llm_key_t *next, char *err, size_t errlen);
 static int llm_rotate_write(llm_store_t *st, const llm_secret_t *secret,
@@ -102,7 +103,8 @@ llm_key_rotate(llm_store_t *st, const llm_secret_t *secret, const char *id,
         rc = llm_set_read(st, id, 0, &s, err, errlen);
 
         if (rc == LLM_OK) {
-            rc = llm_rotate_replay(secret, &r, &s.k[0], key, err, errlen);
+            rc = llm_rotate_replay(st, secret, &r, &s.k[0], key, err,
+                                   errlen);
 
             if (rc == LLM_OK) {
                 *again = 1;
@@ -168,8 +170,8 @@ llm_rotate_check(const llm_rotate_t *r, char *err, size_t errlen)
 /* LLM_NOTFOUND: the last rotation had another name, or is long ago */
 
 static int
-llm_rotate_replay(const llm_secret_t *secret, const llm_rotate_t *r,
-    llm_key_t *k, char *key, char *err, size_t errlen)
+llm_rotate_replay(llm_store_t *st, const llm_secret_t *secret,
+    const llm_rotate_t *r, llm_key_t *k, char *key, char *err, size_t errlen)
 {
     int        rc;
     uint8_t    name[16];
@@ -183,7 +185,7 @@ llm_rotate_replay(const llm_secret_t *secret, const llm_rotate_t *r,
         return LLM_NOTFOUND;
     }
 
-    rc = llm_rotate_name(secret, k, r->idem, name, err, errlen);
+    rc = llm_rotate_name(st, secret, k, r->idem, name, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
@@ -249,24 +251,34 @@ llm_rotate_prepare(llm_store_t *st, const llm_secret_t *secret,
     llm_store_read_end(st);
 
     return (rc == LLM_OK && r->idem != NULL)
-           ? llm_rotate_name(secret, next, r->idem, next->idem, err, errlen)
+           ? llm_rotate_name(st, secret, next, r->idem, next->idem, err,
+                             errlen)
            : rc;
 }
 
 
+/* with who asks: one who learns or guesses another's name for a rotation gets
+ * a new secret, which shows, and not the one that is in use */
+
 static int
-llm_rotate_name(const llm_secret_t *secret, const llm_key_t *k,
-    const char *idem, uint8_t *name, char *err, size_t errlen)
+llm_rotate_name(llm_store_t *st, const llm_secret_t *secret,
+    const llm_key_t *k, const char *idem, uint8_t *name, char *err,
+    size_t errlen)
 {
     size_t   len, n;
-    uint8_t  text[5 + LLM_KEY_ID_LEN + LLM_IDEM_MAX], tag[LLM_TAG_LEN];
-
-    len = strlen(idem);
+    uint8_t  text[5 + LLM_KEY_ID_LEN + LLM_ACTOR_MAX + 1 + LLM_IDEM_MAX];
+    uint8_t  tag[LLM_TAG_LEN];
 
     memcpy(text, "idem", 5);
     n = 5;
     memcpy(text + n, k->id, LLM_KEY_ID_LEN);
     n += LLM_KEY_ID_LEN;
+
+    len = strlen(st->actor) + 1;
+    memcpy(text + n, st->actor, len);
+    n += len;
+
+    len = strlen(idem);
     memcpy(text + n, idem, len);
     n += len;
 
@@ -443,4 +455,28 @@ llm_rotate_log(llm_store_t *st, MDB_txn *txn, const llm_rotate_t *r,
 
     return llm_change_put(st, txn, "key.rotate", next->id, detail, err,
                           errlen);
+}
+
+
+/* the latest of them: a former one may have more than the one before it */
+
+int
+llm_key_grace(llm_store_t *st, const char *id, int64_t *until, char *err,
+    size_t errlen)
+{
+    int            rc;
+    size_t         i;
+    llm_key_set_t  s;
+
+    *until = 0;
+
+    rc = llm_set_read(st, id, 1, &s, err, errlen);
+
+    for (i = 1; rc == LLM_OK && i < s.n; i++) {
+        if (s.k[i].until > *until) {
+            *until = s.k[i].until;
+        }
+    }
+
+    return rc;
 }

@@ -250,14 +250,20 @@ int llm_key_update(llm_store_t *st, const char *id, unsigned set,
  * LLM_GRACE_MAX; those with less left keep that), 0: not at all.  The lifetime
  * that it had from issue to expiry begins anew; expires: 0, or another one.
  * idem: NULL, or 1 to 255 bytes of text that name this rotation: the same text
- * again within a day, as the last rotation, gives the same key again and
- * changes nothing (*again is 1); LLM_EXISTS: the client was renamed since, so
- * that it can't be given again.  LLM_EXISTS: LLM_KEY_SECRETS are good already.
+ * of the same actor again within a day, as the last rotation, gives the same
+ * key again and changes nothing (*again is 1), whatever grace says;
+ * LLM_EXISTS: the client was renamed since, so that it can't be given again.
+ * LLM_EXISTS: LLM_KEY_SECRETS are good already.
  * One transaction: before it only the old secret is good, after it both.
  */
 int llm_key_rotate(llm_store_t *st, const llm_secret_t *secret,
     const char *id, int64_t grace, int64_t expires, const char *idem,
     llm_key_t *k, char *key, int *again, char *err, size_t errlen);
+
+/* when the last of its former secrets ends or has ended, unix seconds; 0: there
+ * is none.  LLM_INVALID: it is revoked */
+int llm_key_grace(llm_store_t *st, const char *id, int64_t *until, char *err,
+    size_t errlen);
 
 /* LLM_OK also when it was revoked before (the first time stays) */
 int llm_key_revoke(llm_store_t *st, const char *id, llm_key_t *k,

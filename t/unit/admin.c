@@ -295,7 +295,7 @@ static void
 test_rotate(void)
 {
     char        first[LLM_KEY_LEN + 1], issued[32];
-    llm_key_t   k, got;
+    llm_key_t   k, got, other;
     const char  *p;
 
     ask.key = &root;
@@ -328,6 +328,21 @@ test_rotate(void)
     is_str(str("key"), first, "again: the same key");
     ok(json_is_true(at_json("replayed")), "replayed");
     is_int(events("key_rotated"), 0, "and no event");
+
+    done_as(200, "POST", p, "{\"grace\":\"0\"}");
+    ok(json_is_true(at_json("replayed")) && *str("grace_until")
+       && llm_key_again(st, k.tag, &got, E) == LLM_OK
+       && got.until > time(NULL) + 86000,
+       "with another grace: what is true is told");
+    done_as(200, "GET", "changes?limit=1", NULL);
+    is_str(str("data.0.action"), "key.replay", "that it was shown is logged");
+
+    made(&other, "other", LLM_ROLE_ADMIN);
+    ask.key = &other;
+    done_as(200, "POST", p, NULL);
+    ok(json_is_false(at_json("replayed")) && strcmp(str("key"), first) != 0,
+       "another admin who knows the name does not get it");
+    ask.key = &root;
 
     ask.idem = NULL;
     done_as(200, "POST", p, "{\"grace\":\"0\",\"expires\":\"1d\"}");
