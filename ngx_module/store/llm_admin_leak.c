@@ -37,6 +37,9 @@ typedef struct {
 static int llm_admin_leak_reason(llm_admin_ctx_t *c, llm_admin_leak_t *leak);
 static int llm_admin_leak_replace(llm_admin_ctx_t *c, llm_admin_leak_t *leak,
     int unsure);
+static void llm_admin_leak_usage(llm_admin_ctx_t *c, llm_admin_leak_t *leak);
+static int llm_admin_leak_spent(llm_admin_ctx_t *c, const llm_key_t *k,
+    llm_spent_t *u);
 static int llm_admin_leak_answer(llm_admin_ctx_t *c, llm_admin_leak_t *leak);
 static void llm_admin_leak_event(llm_admin_ctx_t *c,
     const llm_admin_leak_t *leak);
@@ -73,6 +76,10 @@ llm_admin_keys_leak(llm_admin_ctx_t *c)
     }
 
     rc = llm_admin_leak_replace(c, &leak, rc == LLM_AGAIN);
+
+    if (rc == LLM_OK && leak.next.id[0] != '\0') {
+        llm_admin_leak_usage(c, &leak);
+    }
 
     /* first the revocation, then what can wait */
 
@@ -189,6 +196,82 @@ llm_admin_leak_replace(llm_admin_ctx_t *c, llm_admin_leak_t *leak,
     if (leak->reason != NULL) {
         (void) llm_store_note(c->a->store, "key.leak", id, leak->reason,
                               NULL, 0);
+    }
+
+    return LLM_OK;
+}
+
+
+/*
+ * Nobody has the successor yet, so its record is the first of it.  What the old
+ * one has used of its day, month and minute goes with it: else a client whose
+ * budget is gone would only have to leak its key.
+ */
+
+static void
+llm_admin_leak_usage(llm_admin_ctx_t *c, llm_admin_leak_t *leak)
+{
+    int          rc;
+    llm_spent_t  u;
+
+    if (llm_admin_leak_spent(c, &leak->k, &u) != LLM_OK) {
+        return;
+    }
+
+    u.last_used = 0;
+    u.calls = 0;
+    u.prompt_tokens = 0;
+    u.completion_tokens = 0;
+
+    rc = llm_calls_begin(c->a->calls, c->err, sizeof(c->err));
+
+    if (rc == LLM_OK) {
+        rc = llm_calls_put_usage(c->a->calls, leak->next.id, &u, c->err,
+                                 sizeof(c->err));
+
+        if (rc == LLM_OK) {
+            rc = llm_calls_commit(c->a->calls, c->err, sizeof(c->err));
+
+        } else {
+            llm_calls_abort(c->a->calls);
+        }
+    }
+
+    if (rc != LLM_OK) {
+        (void) snprintf(c->reply->detail, sizeof(c->reply->detail), "%s",
+                        c->err);
+    }
+}
+
+
+/* the table knows more than the file, by half a second and what is reserved */
+
+static int
+llm_admin_leak_spent(llm_admin_ctx_t *c, const llm_key_t *k, llm_spent_t *u)
+{
+    llm_quota_view_t  v;
+
+    if (c->a->calls == NULL) {
+        return LLM_NOTFOUND;
+    }
+
+    if (c->a->quota == NULL
+        || llm_quota_view(c->a->quota, k->id, &k->limits, c->call->now, &v)
+           != LLM_OK)
+    {
+        return llm_calls_usage(c->a->calls, k->id, u, NULL, 0);
+    }
+
+    *u = v.usage;
+
+    if (__builtin_add_overflow(u->day_tokens, v.reserved, &u->day_tokens)) {
+        u->day_tokens = UINT64_MAX;
+    }
+
+    if (__builtin_add_overflow(u->month_tokens, v.reserved,
+                               &u->month_tokens))
+    {
+        u->month_tokens = UINT64_MAX;
     }
 
     return LLM_OK;

@@ -458,6 +458,9 @@ test_leak(void)
     memset(&u, 0, sizeof(u));
     u.last_used = clock_ms / 1000;
     u.calls = 301;
+    u.month = 1;
+    u.day_tokens = 777;
+    u.month_tokens = 888;
     u.day = (uint32_t) (clock_ms / 1000 / 86400);
     llm_calls_put_usage(calls, k.id, &u, E);
     is_int(llm_calls_commit(calls, E), LLM_OK, "calls");
@@ -482,6 +485,10 @@ test_leak(void)
     ok(llm_key_lookup(st, secret, key, strlen(key), &got, E) == LLM_OK
        && strcmp(got.id, next) == 0 && strcmp(got.client, "victim") == 0,
        "its successor is good");
+    is_int(llm_calls_usage(calls, next, &u, E), LLM_OK, "has its budgets");
+    ok(u.day_tokens == 777 && u.month_tokens == 888 && u.calls == 0
+       && u.last_used == 0 && u.prompt_tokens == 0,
+       "as far as they were used: a leak gives none anew");
     is_int(num("report.calls"), 301, "calls");
     is_int(num("report.tokens"), 301 * 15, "tokens");
     is_str(str("report.addresses.0.name"), "10.0.0.1", "addresses");
