@@ -254,9 +254,12 @@ llm_admin_factor_failed(llm_admin_ctx_t *c, const char *id, int rc)
                               (long long) c->reply->retry);
     }
 
-    /* that failure has locked it */
+    /*
+     * That failure has locked it.  A pending one is its owner's to play with:
+     * anyone could fill the queue, which drops the oldest.
+     */
 
-    if (info.locked > c->now) {
+    if (info.state == LLM_TOTP_ON && info.locked > c->now) {
         llm_admin_event(c, "totp_locked",
                         json_pack("{s:s, s:I, s:o}", "key_id", id,
                                   "failures", (json_int_t) info.failures,

@@ -260,7 +260,25 @@ test_llmctl(void)
 static void
 test_locked(void)
 {
-    int  i, status;
+    int        i, status;
+    char       body[64];
+    llm_key_t  k;
+
+    /* what is not on yet is nobody's alarm */
+
+    made(&k, "newcomer", LLM_ROLE_USER);
+    ask.key = &k;
+    ask.totp = NULL;
+    done_as(201, "POST", "totp", NULL);
+    events("");
+
+    for (i = 0; i < LLM_TOTP_FAILURES; i++) {
+        snprintf(body, sizeof(body), "{\"code\":\"x%d\"}", i);
+        call("POST", "totp/confirm", body);
+    }
+
+    is_int(call("POST", "totp/confirm", body), 429, "a pending one is locked");
+    is_int(events("totp_locked"), 0, "without an event");
 
     ask.key = &root;
     events("");
