@@ -181,10 +181,17 @@ is(scalar keys %keys, 1, 'ten at once under one name give one key')
 push @secret, keys %keys;
 is(ping((keys %keys)[0]), '200', 'which is good');
 
-my $llmctl = $t->llmctl('key', 'rotate', $id, $t->keys_options, '--json',
-                        '--idempotency-key', 'all', '--grace', '1h');
-is(decode_json($llmctl->{out})->{key}, (keys %keys)[0],
-   'llmctl gives it again, too') or diag($llmctl->{err});
+my $llmctl;
+my @again = map {
+    $llmctl = $t->llmctl('key', 'rotate', $id, $t->keys_options, '--json',
+                         '--idempotency-key', 'all', '--grace', '1h');
+    decode_json($llmctl->{out})->{key}
+} 1 .. 2;
+push @secret, @again;
+isnt($again[0], (keys %keys)[0],
+     'whoever else uses that name gets another one');
+is($again[1], $again[0], 'and that one again, from llmctl too')
+    or diag($llmctl->{err});
 
 
 # not more secrets than there may be
