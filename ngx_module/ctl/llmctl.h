@@ -101,10 +101,8 @@ int llmctl_options(int argc, char **argv, const llmctl_opt_t *opts,
 int llmctl_source(const char *cmd, const char *source);
 
 /* llmctl_owner.c: "USER", "USER:GROUP", "33:33"; an exit code, after a message
- * that begins with cmd.  give: a store's files, and its directory, to them */
+ * that begins with cmd */
 int llmctl_owner(const char *cmd, const char *owner, uid_t *uid, gid_t *gid);
-int llmctl_give(const char *store, uid_t uid, gid_t gid, char *err,
-    size_t errlen);
 
 /* flushes stdout; LLMCTL_FAILED after a message when it did not get all */
 int llmctl_flush(void);

@@ -34,10 +34,18 @@ typedef struct {
 } llmctl_init_t;
 
 
+/* what makes the store this secret's */
+typedef struct {
+    const llmctl_init_t  *in;
+    llm_secret_t         *secret;
+} llmctl_bind_t;
+
+
 static int llmctl_init_free(const llmctl_init_t *in);
 static int llmctl_init_make(const llmctl_init_t *in);
 static int llmctl_init_store(const llmctl_init_t *in, char *err,
     size_t errlen);
+static int llmctl_init_bind(void *data, char *err, size_t errlen);
 static void llmctl_init_undo(const llmctl_init_t *in, int dir_was);
 static int llmctl_init_parents(const char *path);
 
@@ -231,26 +239,40 @@ llmctl_init_make(const llmctl_init_t *in)
 static int
 llmctl_init_store(const llmctl_init_t *in, char *err, size_t errlen)
 {
-    int            rc;
-    llm_store_t   *st;
-    llm_secret_t  *secret;
+    int             rc;
+    llmctl_bind_t   bind;
 
-    rc = llm_secret_open(&secret, in->source, err, errlen);
+    bind.in = in;
+
+    rc = llm_secret_open(&bind.secret, in->source, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
 
-    rc = llm_store_open(&st, in->store, 0, err, errlen);
+    rc = llm_store_as_owner(in->store, llmctl_init_bind, &bind, err, errlen);
 
-    if (rc == LLM_OK) {
-        rc = llm_store_bind(st, secret, err, errlen);
-        llm_store_close(st);
-    }
-
-    llm_secret_close(secret);
+    llm_secret_close(bind.secret);
 
     if (rc == LLM_OK && in->chown) {
-        rc = llmctl_give(in->store, in->uid, in->gid, err, errlen);
+        rc = llm_store_give(in->store, in->uid, in->gid, err, errlen);
+    }
+
+    return rc;
+}
+
+
+static int
+llmctl_init_bind(void *data, char *err, size_t errlen)
+{
+    int             rc;
+    llm_store_t    *st;
+    llmctl_bind_t  *bind = data;
+
+    rc = llm_store_open(&st, bind->in->store, 0, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_store_bind(st, bind->secret, err, errlen);
+        llm_store_close(st);
     }
 
     return rc;

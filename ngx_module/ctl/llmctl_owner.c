@@ -11,12 +11,10 @@
 #endif
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../engine/llm.h"
@@ -90,46 +88,4 @@ unknown:
 
     return llmctl_error(LLMCTL_FAILED, "%s: --owner: no such user or group",
                         cmd);
-}
-
-
-/* the files first: until the directory is given away, it is ours alone */
-
-int
-llmctl_give(const char *store, uid_t uid, gid_t gid, char *err,
-    size_t errlen)
-{
-    int     fd, rc;
-    size_t  i;
-
-    static const char *const  files[] = {
-        "data.mdb", "lock.mdb", "calls.mdb", "calls.mdb-lock"
-    };
-
-    fd = open(store, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
-
-    if (fd == -1) {
-        return llm_err(err, errlen, LLM_ERROR, "%s: open: %s", store,
-                       strerror(errno));
-    }
-
-    rc = LLM_OK;
-
-    for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        if (fchownat(fd, files[i], uid, gid, AT_SYMLINK_NOFOLLOW) == -1
-            && (i == 0 || errno != ENOENT))
-        {
-            rc = LLM_ERROR;
-            break;
-        }
-    }
-
-    if (rc != LLM_OK || fchown(fd, uid, gid) == -1) {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s: chown: %s", store,
-                     strerror(errno));
-    }
-
-    (void) close(fd);
-
-    return rc;
 }

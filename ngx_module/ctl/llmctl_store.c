@@ -375,7 +375,7 @@ llmctl_restore(int argc, char **argv)
     rc = llm_store_restore(store, from, err, sizeof(err));
 
     if (rc == LLM_OK && owner != NULL) {
-        rc = llmctl_give(store, uid, gid, err, sizeof(err));
+        rc = llm_store_give(store, uid, gid, err, sizeof(err));
     }
 
     if (rc != LLM_OK) {

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "llm_calls_int.h"
+#include "llm_store_int.h"
 
 
 /* a meta page: a page's header, then the meta's own; see llm_scan.c */
@@ -450,29 +451,17 @@ static int
 llm_calls_give(int dir, const char *store, const char *name, char *err,
     size_t errlen)
 {
-    struct stat  owner, sb;
+    struct stat  owner;
 
     if (geteuid() != 0) {
         return LLM_OK;
     }
 
-    if (fstat(dir, &owner) == -1
-        || fstatat(dir, name, &sb, AT_SYMLINK_NOFOLLOW) == -1)
-    {
-        return llm_err(err, errlen, LLM_ERROR, "%s/%s: stat: %s", store, name,
+    if (fstat(dir, &owner) == -1) {
+        return llm_err(err, errlen, LLM_ERROR, "%s: stat: %s", store,
                        strerror(errno));
     }
 
-    if (sb.st_uid == owner.st_uid && sb.st_gid == owner.st_gid) {
-        return LLM_OK;
-    }
-
-    if (fchownat(dir, name, owner.st_uid, owner.st_gid, AT_SYMLINK_NOFOLLOW)
-        == -1)
-    {
-        return llm_err(err, errlen, LLM_ERROR, "%s/%s: chown: %s", store,
-                       name, strerror(errno));
-    }
-
-    return LLM_OK;
+    return llm_file_give(dir, store, name, owner.st_uid, owner.st_gid, err,
+                         errlen);
 }

@@ -25,6 +25,10 @@
 #include "llm_store_int.h"
 
 
+static int llm_dir_return(const llm_dir_t *dir, const char *path, char *err,
+    size_t errlen);
+static int llm_dir_take(llm_dir_t *dir, const char *path, char *err,
+    size_t errlen);
 static int llm_store_dir_empty(int fd, const char *path, char *err,
     size_t errlen);
 static int llm_store_make(llm_store_t *st, size_t size, char *err,
@@ -112,7 +116,11 @@ llm_dir_open(llm_dir_t *dir, const char *path, char *err, size_t errlen)
         return rc;
     }
 
-    rc = llm_store_dir_empty(dir->fd, path, err, errlen);
+    rc = llm_dir_take(dir, path, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_store_dir_empty(dir->fd, path, err, errlen);
+    }
 
     if (rc == LLM_OK && fchmod(dir->fd, 0700) == -1) {
         rc = llm_err(err, errlen, LLM_ERROR, "%s: chmod: %s", path,
@@ -127,10 +135,51 @@ llm_dir_open(llm_dir_t *dir, const char *path, char *err, size_t errlen)
     }
 
     if (rc != LLM_OK) {
+        (void) llm_dir_return(dir, path, NULL, 0);
         (void) close(dir->fd);
     }
 
     return rc;
+}
+
+
+/* another's directory is root's while root makes files there: nobody else may
+ * then put one in another's place */
+
+static int
+llm_dir_take(llm_dir_t *dir, const char *path, char *err, size_t errlen)
+{
+    struct stat  sb;
+
+    dir->uid = dir->gid = 0;
+
+    if (fstat(dir->fd, &sb) == -1
+        || (geteuid() == 0 && sb.st_uid != 0
+            && fchown(dir->fd, 0, 0) == -1))
+    {
+        return llm_err(err, errlen, LLM_ERROR, "%s: chown: %s", path,
+                       strerror(errno));
+    }
+
+    dir->uid = sb.st_uid;
+    dir->gid = sb.st_gid;
+
+    return LLM_OK;
+}
+
+
+static int
+llm_dir_return(const llm_dir_t *dir, const char *path, char *err,
+    size_t errlen)
+{
+    if (geteuid() == 0 && dir->uid != 0
+        && fchown(dir->fd, dir->uid, dir->gid) == -1)
+    {
+        return llm_err(err, errlen, LLM_ERROR, "%s: chown: %s", path,
+                       strerror(errno));
+    }
+
+    return LLM_OK;
 }
 
 
@@ -180,6 +229,13 @@ llm_dir_close(llm_dir_t *dir, const char *path, int rc, char *err,
         if (dir->made) {
             (void) rmdir(path);
         }
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_dir_return(dir, path, err, errlen);
+
+    } else {
+        (void) llm_dir_return(dir, path, NULL, 0);
     }
 
     (void) close(dir->fd);
@@ -327,16 +383,13 @@ static int
 llm_store_rename(const char *path, const llm_dir_t *dir, const char *from,
     const char *to, char *err, size_t errlen)
 {
-    struct stat  sb;
+    int  rc;
 
     if (geteuid() == 0) {
-        if (fstat(dir->fd, &sb) == -1
-            || fchownat(dir->fd, from, sb.st_uid, sb.st_gid,
-                        AT_SYMLINK_NOFOLLOW)
-               == -1)
-        {
-            return llm_err(err, errlen, LLM_ERROR, "%s/%s: chown: %s", path,
-                           from, strerror(errno));
+        rc = llm_file_give(dir->fd, path, from, dir->uid, dir->gid, err,
+                           errlen);
+        if (rc != LLM_OK) {
+            return rc;
         }
     }
 

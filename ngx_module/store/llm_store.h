@@ -21,6 +21,7 @@
 #define _LLM_STORE_H_INCLUDED_
 
 
+#include <sys/types.h>
 #include <time.h>
 
 #include "../../engine/llm.h"
@@ -91,6 +92,20 @@ int llm_store_create(const char *path, size_t size, char *err,
  * store there.  A store of an older schema is brought to this one */
 int llm_store_open(llm_store_t **st, const char *path, size_t size,
     char *err, size_t errlen);
+
+/*
+ * For root, whom a store must not be open in: its owner could change what LMDB
+ * and its lock rely on.  Where root calls and the directory is another's, f
+ * runs as that one in a child, whose result this is; what f changes elsewhere
+ * is lost, but in shared memory.  Else it is a call of f.
+ */
+int llm_store_as_owner(const char *path,
+    int (*f)(void *data, char *err, size_t errlen), void *data, char *err,
+    size_t errlen);
+
+/* a store's files and its directory to that user; LLM_NOTFOUND: it is none */
+int llm_store_give(const char *path, uid_t uid, gid_t gid, char *err,
+    size_t errlen);
 
 /* another handle on the same environment, for another thread.  The
  * environment is closed with its last handle */

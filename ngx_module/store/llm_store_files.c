@@ -78,57 +78,6 @@ llm_store_files(const char *path, char *err, size_t errlen)
 }
 
 
-/* what root made goes to the directory's owner, whose process must open it */
-
-int
-llm_store_chown(const char *path, char *err, size_t errlen)
-{
-    int          fd, i, rc;
-    struct stat  dir, sb;
-
-    static const char  *files[] = { "data.mdb", "lock.mdb" };
-
-    if (geteuid() != 0) {
-        return LLM_OK;
-    }
-
-    fd = open(path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-    if (fd == -1 || fstat(fd, &dir) == -1) {
-        rc = llm_err(err, errlen, LLM_ERROR, "%s: open: %s", path,
-                     strerror(errno));
-        goto done;
-    }
-
-    rc = LLM_OK;
-
-    for (i = 0; i < 2; i++) {
-        if (fstatat(fd, files[i], &sb, AT_SYMLINK_NOFOLLOW) == -1
-            || (sb.st_uid == dir.st_uid && sb.st_gid == dir.st_gid))
-        {
-            continue;
-        }
-
-        if (fchownat(fd, files[i], dir.st_uid, dir.st_gid,
-                     AT_SYMLINK_NOFOLLOW)
-            == -1)
-        {
-            rc = llm_err(err, errlen, LLM_ERROR, "%s/%s: chown: %s", path,
-                         files[i], strerror(errno));
-            break;
-        }
-    }
-
-done:
-
-    if (fd != -1) {
-        (void) close(fd);
-    }
-
-    return rc;
-}
-
-
 /*
  * A page beyond the end of the file is a SIGBUS when it is read.  Files that
  * llm_store_room() has grown always hold every page.

@@ -22,6 +22,7 @@
  *     llm_create.c       makes a store
  *     llm_store.c        the environment, transactions, errors
  *     llm_store_files.c  its files
+ *     llm_owner.c        root and a store that is another's
  *     llm_scan.c         checks its pages before LMDB follows them
  *     llm_verify.c       versions of the secret
  *     llm_record.c       a key's record
@@ -129,8 +130,10 @@ struct llm_store_s {
 
 /* a directory that becomes a store, whole or not at all */
 typedef struct {
-    int  fd;                    /* locked */
-    int  made;                  /* it was not there */
+    int    fd;                  /* locked */
+    int    made;                /* it was not there */
+    uid_t  uid;                 /* its owner; root has it meanwhile */
+    gid_t  gid;
 } llm_dir_t;
 
 #define LLM_STORE_NEW  "new.mdb"
@@ -163,6 +166,11 @@ int llm_store_error(llm_store_t *st, int rc, const char *place, char *err,
 /* what is at path is a store's, and is of the directory's owner */
 int llm_store_files(const char *path, char *err, size_t errlen);
 int llm_store_chown(const char *path, char *err, size_t errlen);
+
+/* a file of a directory that may be its owner's to play with; LLM_NOTFOUND:
+ * there is none */
+int llm_file_give(int dir, const char *path, const char *name, uid_t uid,
+    gid_t gid, char *err, size_t errlen);
 
 /* the file is as long as its header says; sets st->psize */
 int llm_store_sound(llm_store_t *st, char *err, size_t errlen);
