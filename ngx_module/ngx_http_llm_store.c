@@ -27,6 +27,7 @@ typedef struct {
 } ngx_http_llm_store_task_t;
 
 
+static int ngx_http_llm_settle_store(void *data, char *err, size_t errlen);
 static void ngx_http_llm_own_store(ngx_cycle_t *cycle,
     ngx_http_llm_main_conf_t *mcf);
 static ngx_int_t ngx_http_llm_store_post(ngx_http_llm_main_conf_t *mcf,
@@ -47,36 +48,53 @@ static void ngx_http_llm_load_engine(llm_zone_t *z, const char *name,
 void
 ngx_http_llm_prepare_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
 {
-    int           rc;
-    char          err[LLM_ERRLEN];
-    llm_store_t  *store;
+    char  err[LLM_ERRLEN];
 
-    rc = llm_store_open(&store, (char *) mcf->store.data,
-                        (size_t) mcf->store_size, err, sizeof(err));
+    ngx_http_llm_own_store(cycle, mcf);
 
-    if (rc == LLM_OK) {
-        llm_store_actor(store, "nginx");
+    /* the workers' user can write there: not in the master, which is root */
 
-        if (mcf->secret) {
-            rc = llm_store_bind(store, mcf->secret, err, sizeof(err));
-        }
-
-        if (rc == LLM_OK) {
-            rc = llm_store_set_max_age(store, mcf->max_age, err,
-                                       sizeof(err));
-        }
-
-        ngx_http_llm_drop_params(mcf);
-        ngx_http_llm_load_params(mcf, store);
-        llm_store_close(store);
-    }
-
-    if (rc != LLM_OK) {
+    if (llm_store_as_owner((char *) mcf->store.data,
+                           ngx_http_llm_settle_store, mcf, err, sizeof(err))
+        != LLM_OK)
+    {
         /* what works without it, works: a full store still has its keys */
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "llm_store: %s", err);
     }
+}
 
-    ngx_http_llm_own_store(cycle, mcf);
+
+/* perhaps in a child: the parameters' zone is shared */
+
+static int
+ngx_http_llm_settle_store(void *data, char *err, size_t errlen)
+{
+    ngx_http_llm_main_conf_t *mcf = data;
+
+    int           rc;
+    llm_store_t  *store;
+
+    rc = llm_store_open(&store, (char *) mcf->store.data,
+                        (size_t) mcf->store_size, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    llm_store_actor(store, "nginx");
+
+    if (mcf->secret) {
+        rc = llm_store_bind(store, mcf->secret, err, errlen);
+    }
+
+    if (rc == LLM_OK) {
+        rc = llm_store_set_max_age(store, mcf->max_age, err, errlen);
+    }
+
+    ngx_http_llm_drop_params(mcf);
+    ngx_http_llm_load_params(mcf, store);
+    llm_store_close(store);
+
+    return rc;
 }
 
 
@@ -85,13 +103,8 @@ ngx_http_llm_prepare_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
 static void
 ngx_http_llm_own_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
 {
-    u_char           *p, *path;
-    ngx_uint_t        i;
+    char              err[LLM_ERRLEN];
     ngx_core_conf_t  *ccf;
-
-    static char  *file[] = {
-        "", "/data.mdb", "/lock.mdb", "/calls.mdb", "/calls.mdb-lock"
-    };
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
@@ -99,23 +112,11 @@ ngx_http_llm_own_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
         return;
     }
 
-    path = ngx_pnalloc(cycle->pool, mcf->store.len
-                                    + sizeof("/calls.mdb-lock"));
-    if (path == NULL) {
-        return;
-    }
-
-    for (i = 0; i < sizeof(file) / sizeof(file[0]); i++) {
-        p = ngx_cpymem(path, mcf->store.data, mcf->store.len);
-        ngx_memcpy(p, file[i], ngx_strlen(file[i]) + 1);
-
-        if (lchown((char *) path, ccf->user, ccf->group) == -1
-            && ngx_errno != NGX_ENOENT)
-        {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
-                          "lchown(\"%s\") failed", path);
-            return;
-        }
+    if (llm_store_give((char *) mcf->store.data, ccf->user, ccf->group, err,
+                       sizeof(err))
+        != LLM_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "llm_store: %s", err);
     }
 }
 
