@@ -249,6 +249,14 @@ ngx_http_llm_body_handler(ngx_http_request_t *r)
     }
 
     if (rc != NGX_OK) {
+
+        if (r->reading_body) {
+            /* no error_page may lead to an upstream, which would get the rest
+             * of the body as if it were all */
+            r->error_page = 1;
+            ctx->refused = 1;
+        }
+
         ngx_http_finalize_request(r, rc);
     }
 }
@@ -393,6 +401,16 @@ ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ctx->timer.data = r;
     ctx->timer.log = r->connection->log;
     ngx_add_timer(&ctx->timer, NGX_HTTP_LLM_KEEPALIVE);
+
+    if (!r->preserve_body) {
+
+        /* error_page or post_action may lead on to another handler, which
+         * finds no body: it must not promise one to an upstream */
+
+        r->request_body_no_buffering = 0;
+        r->headers_in.content_length_n = 0;
+        r->headers_in.chunked = 0;
+    }
 
     ctx->submitted = 1;
     ctx->created = ngx_time();

@@ -209,6 +209,13 @@ ngx_http_llm_ask_copy(ngx_http_request_t *r, ngx_http_llm_asking_t *a)
             /* the last one, and the rest of the body */
             a->fd = dup(cl->buf->file->fd);
             a->from = cl->buf->file_pos;
+
+            if (a->fd == -1) {
+                ngx_log_error(NGX_LOG_ERR, r->connection->log, ngx_errno,
+                              "dup() failed");
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
             break;
         }
 

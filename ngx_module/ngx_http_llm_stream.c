@@ -60,9 +60,15 @@ ngx_http_llm_wake(ngx_http_request_t *r)
     ngx_int_t            rc;
     ngx_http_llm_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
+    ctx = ngx_http_llm_get_ctx(r);
 
     if (ctx == NULL || !ctx->submitted || ctx->finished) {
+        return;
+    }
+
+    if (r->post_action) {
+        /* the client has gone, and the core does something else with r */
+        ngx_http_llm_close_slot(r, ctx);
         return;
     }
 
@@ -400,15 +406,6 @@ ngx_http_llm_fail(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ngx_http_llm_close_slot(r, ctx);
 
     if (!r->header_sent) {
-
-        /* error_page may lead on to another handler, which finds no body: it
-         * must not promise one to an upstream */
-
-        if (!r->preserve_body) {
-            r->headers_in.content_length_n = 0;
-            r->headers_in.chunked = 0;
-        }
-
         ctx->submitted = 0;
         return (ngx_int_t) ctx->status;
     }
@@ -749,7 +746,12 @@ ngx_http_llm_timer_handler(ngx_event_t *ev)
 
     r = ev->data;
     c = r->connection;
-    ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
+    ctx = ngx_http_llm_get_ctx(r);
+
+    if (r->post_action) {
+        ngx_http_llm_close_slot(r, ctx);
+        return;
+    }
 
     ngx_http_set_log_request(c->log, r);
 

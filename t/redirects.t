@@ -23,6 +23,8 @@ my ($some, $some_id) = $t->key(client => 'some', args => ['--models', 'm,demo',
 my $up = LLM::Upstream->new($t, 1, sub {
     my ($request) = @_;
 
+    # longer than a stream's timer
+    return (\6, LLM::Upstream->json({})) if $request->{uri} eq '/slow';
     return LLM::Upstream->json({ uri => $request->{uri},
                                  got => length $request->{body} });
 });
@@ -95,6 +97,16 @@ http {
         location /admirror/ {
             llm_auth on;
             mirror /admin/keys;
+            proxy_pass http://127.0.0.1:%%PORT_1%%;
+        }
+
+        location /after/ {
+            llm_auth on;
+            llm_pass demo;
+            post_action /slow;
+        }
+        location = /slow {
+            internal;
             proxy_pass http://127.0.0.1:%%PORT_1%%;
         }
 
@@ -208,6 +220,19 @@ $r = $t->post('/refused/v1/chat/completions', \%chat, key => $user,
               timeout => 5);
 is($r->{status}, 403, 'refused, by the error page too');
 is(code($r), 'role_required', 'for the first reason');
+
+# what nginx does after a request whose client has gone
+
+my $c = $t->client(uri => '/after/v1/chat/completions', key => $user,
+                   body => { %chat, max_tokens => 500, stream => \1,
+                             ignore_eos => \1 });
+ok($c->next_event(10), 'a stream, and its client goes');
+$c->close;
+ok(wait_for(sub { grep { $_->{uri} eq '/slow' } $up->requests }),
+   'something is done after it');
+at_rest('meanwhile');
+sleep 6;
+at_rest('and then');
 
 # what only looks like a path of models, and methods by limit_except
 
