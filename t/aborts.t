@@ -190,7 +190,8 @@ for my $path ('/' . 'a' x 7000, '/%00', '/' . '%41' x 2000, '/%c0%80',
 {
     $r = $t->raw("GET $path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                  . "Authorization: Bearer $some\r\n\r\n");
-    like($r, qr{^HTTP/1.1 (200|400|414) }, 'a strange path: ' . substr $path, 0, 4);
+    like($r, qr{^HTTP/1.1 (200|400|414) },
+         'a strange path: ' . length($path) . ' bytes');
 }
 
 ok(wait_for(sub { running() == 0 }), 'nothing runs after these');
