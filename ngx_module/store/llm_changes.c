@@ -298,14 +298,24 @@ llm_change_each(llm_store_t *st, uint64_t before,
     size_t errlen)
 {
     int                rc, bad;
+    uint64_t           last;
     llm_change_t       c;
     llm_change_text_t  text;
 
     bad = LLM_OK;
 
     for ( ;; ) {
+        last = before;
+
         rc = llm_change_next(st, &before, &c, &text,
                              bad == LLM_OK ? err : NULL, errlen);
+
+        /* in a tree that is out of order the way back may lead forward */
+
+        if (rc != LLM_NOTFOUND && last != 0 && before >= last) {
+            return llm_err(err, errlen, LLM_INVALID,
+                           "%s/data.mdb: changes: out of order", st->path);
+        }
 
         if (rc == LLM_NOTFOUND) {
             return bad;

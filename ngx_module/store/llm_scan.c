@@ -53,6 +53,7 @@
 
 #define LLM_SCAN_DEPTH     32       /* LMDB's own limit */
 #define LLM_SCAN_NONE      UINT64_MAX
+#define LLM_SCAN_KEY       511      /* LMDB's own limit, too */
 
 
 typedef enum {
@@ -60,6 +61,13 @@ typedef enum {
     LLM_SCAN_MAIN,                  /* names of databases */
     LLM_SCAN_NAMED
 } llm_scan_kind_e;
+
+
+/* the key that came last, in a tree that is walked in its order */
+typedef struct {
+    int       n;                    /* 0: none; 1: of a leaf; 2: of a branch */
+    uint8_t   node[LLM_NODE_HEAD + LLM_SCAN_KEY];
+} llm_scan_last_t;
 
 
 typedef struct {
@@ -70,6 +78,8 @@ typedef struct {
     uint64_t  bad;                  /* the page that is wrong */
     uint8_t  *buf;                  /* one page a level, and one more */
     uint8_t  *met;                  /* a bit a page: in use, or free */
+
+    llm_scan_last_t  last;
 } llm_scan_t;
 
 
@@ -84,6 +94,8 @@ static int llm_scan_overflow(llm_scan_t *s, const uint8_t *data, size_t len,
     llm_scan_kind_e kind);
 static int llm_scan_free(llm_scan_t *s, const uint8_t *p, size_t len);
 static int llm_scan_meet(llm_scan_t *s, uint64_t pgno, uint64_t n);
+static int llm_scan_next(llm_scan_t *s, const uint8_t *node, int leaf,
+    llm_scan_kind_e kind);
 static int llm_scan_order(const uint8_t *a, const uint8_t *b,
     llm_scan_kind_e kind);
 static int llm_scan_read(llm_scan_t *s, void *p, size_t len, uint64_t pgno);
@@ -238,9 +250,10 @@ static int
 llm_scan_db(llm_scan_t *s, const uint8_t *db, llm_scan_kind_e kind,
     unsigned level)
 {
-    int       rc;
-    unsigned  depth, flags;
-    uint64_t  entries, root, saved;
+    int              rc;
+    unsigned         depth, flags;
+    uint64_t         entries, root, saved;
+    llm_scan_last_t  last;
 
     flags = llm_get16(db + 4);
     depth = llm_get16(db + 6);
@@ -266,6 +279,9 @@ llm_scan_db(llm_scan_t *s, const uint8_t *db, llm_scan_kind_e kind,
     saved = s->entries;
     s->entries = 0;
 
+    last = s->last;
+    s->last.n = 0;
+
     rc = llm_scan_page(s, root, level, depth, kind);
 
     if (rc == LLM_OK && s->entries != entries) {
@@ -274,6 +290,7 @@ llm_scan_db(llm_scan_t *s, const uint8_t *db, llm_scan_kind_e kind,
     }
 
     s->entries = saved;
+    s->last = last;
 
     return rc;
 }
@@ -287,7 +304,7 @@ llm_scan_page(llm_scan_t *s, uint64_t pgno, unsigned level, unsigned height,
 {
     int        rc;
     size_t     i, n, lower, upper, pos;
-    uint8_t   *p, *node, *last;
+    uint8_t   *p, *node;
     uint64_t   child;
 
     if (level >= 2 * LLM_SCAN_DEPTH || llm_scan_meet(s, pgno, 1) != LLM_OK) {
@@ -319,8 +336,6 @@ llm_scan_page(llm_scan_t *s, uint64_t pgno, unsigned level, unsigned height,
         return LLM_INVALID;
     }
 
-    last = NULL;
-
     for (i = 0; i < n; i++) {
         pos = llm_get16(p + LLM_PAGE_HEAD + 2 * i);
 
@@ -335,16 +350,10 @@ llm_scan_page(llm_scan_t *s, uint64_t pgno, unsigned level, unsigned height,
 
         /* the first key of a branch stands for all smaller ones */
 
-        if (!(height > 1 && i == 0)) {
-
-            if (llm_get16(node + 6) == 0
-                || (kind == LLM_SCAN_FREE && llm_get16(node + 6) != 8)
-                || (last != NULL && !llm_scan_order(last, node, kind)))
-            {
-                return LLM_INVALID;
-            }
-
-            last = node;
+        if (!(height > 1 && i == 0)
+            && llm_scan_next(s, node, height == 1, kind) != LLM_OK)
+        {
+            return LLM_INVALID;
         }
 
         if (height == 1) {
@@ -493,6 +502,42 @@ llm_scan_free(llm_scan_t *s, const uint8_t *p, size_t len)
 
         last = pgno;
     }
+
+    return LLM_OK;
+}
+
+
+/*
+ * In the whole tree each key is above the one before it, and a branch's, which
+ * may also be the first of its child's, above those of the child before: what
+ * is searched is found, and a walk ends.
+ */
+
+static int
+llm_scan_next(llm_scan_t *s, const uint8_t *node, int leaf,
+    llm_scan_kind_e kind)
+{
+    int     good;
+    size_t  len;
+
+    len = llm_get16(node + 6);
+
+    if (len == 0 || len > LLM_SCAN_KEY || (kind == LLM_SCAN_FREE && len != 8))
+    {
+        return LLM_INVALID;
+    }
+
+    good = s->last.n == 0
+           || llm_scan_order(s->last.node, node, kind)
+           || (s->last.n == 2 && leaf
+               && !llm_scan_order(node, s->last.node, kind));
+
+    if (!good) {
+        return LLM_INVALID;
+    }
+
+    s->last.n = leaf ? 1 : 2;
+    memcpy(s->last.node, node, LLM_NODE_HEAD + len);
 
     return LLM_OK;
 }
