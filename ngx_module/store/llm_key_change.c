@@ -369,8 +369,11 @@ llm_key_revoke(llm_store_t *st, const char *id, llm_key_t *k, char *err,
     log = rc == LLM_OK && llm_store_room(st, 1, NULL, 0) == LLM_OK;
 
     if (log) {
-        rc = llm_change_put(st, txn, "key.revoke", s.k[0].id, "", err,
-                            errlen);
+
+        /* a damaged log stops it no more than a full store does; where the
+         * transaction is no good any more, its commit says so */
+
+        (void) llm_change_put(st, txn, "key.revoke", s.k[0].id, "", NULL, 0);
     }
 
     rc = llm_key_end_write(st, txn, rc, err, errlen);
