@@ -353,6 +353,14 @@ llmctl_refused(llmctl_admin_t *x, const llm_admin_reply_t *r)
                             ? " and --as KEY_ID" : "");
     }
 
+    /* whoever guesses must not keep the key from being revoked */
+
+    if (strcmp(r->code, "totp_locked") == 0) {
+        return llmctl_error(code, "%s: %s  Else another admin's code, with "
+                            "--as KEY_ID, or llmctl totp remove KEY_ID "
+                            "--break-glass", x->cmd, r->message);
+    }
+
     option = llmctl_option(r->param);
 
     if (r->status == 400 && r->param[0] != '\0') {

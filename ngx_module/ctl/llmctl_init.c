@@ -271,6 +271,7 @@ llmctl_init_bind(void *data, char *err, size_t errlen)
     rc = llm_store_open(&st, bind->in->store, 0, err, errlen);
 
     if (rc == LLM_OK) {
+        llm_store_actor(st, "llmctl:init");
         rc = llm_store_bind(st, bind->secret, err, errlen);
         llm_store_close(st);
     }
