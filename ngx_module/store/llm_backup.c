@@ -320,13 +320,25 @@ static int
 llm_restore_pages(llm_store_t *st, const char *file, char *err,
     size_t errlen)
 {
-    int          rc;
+    int          fd, rc;
     MDB_txn     *txn;
     uint32_t     schema;
     struct stat  sb;
 
     if (stat(file, &sb) == -1 || sb.st_size < 8192) {
         return llm_err(err, errlen, LLM_INVALID, "%s/data.mdb: truncated",
+                       st->path);
+    }
+
+    fd = open(file, O_RDONLY|O_NOFOLLOW|O_CLOEXEC);
+    rc = (fd == -1) ? LLM_INVALID : llm_scan_header(fd);
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    if (rc != LLM_OK) {
+        return llm_err(err, errlen, rc, "%s/data.mdb: malformed header",
                        st->path);
     }
 

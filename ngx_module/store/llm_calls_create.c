@@ -28,7 +28,6 @@
 
 #define LLM_META_AT        16
 #define LLM_META_LEN       (LLM_META_AT + 136)
-#define LLM_META_FLAG      0x08
 #define LLM_META_MAGIC     0xbeefc0de
 #define LLM_MAP_MAX        ((uint64_t) 1 << 46)
 
@@ -39,7 +38,6 @@ static int llm_calls_regular(int fd, const char *store, const char *name,
     char *err, size_t errlen);
 static int llm_calls_header(int dir, const char *store, char *err,
     size_t errlen);
-static size_t llm_calls_meta(const uint8_t *m);
 static size_t llm_calls_size(int dir);
 static int llm_calls_create(int dir, const char *store, size_t size,
     char *err, size_t errlen);
@@ -161,9 +159,7 @@ llm_calls_regular(int fd, const char *store, const char *name, char *err,
 static int
 llm_calls_header(int dir, const char *store, char *err, size_t errlen)
 {
-    int      fd, rc;
-    size_t   psize;
-    uint8_t  m[LLM_META_LEN];
+    int  fd, rc;
 
     fd = openat(dir, LLM_CALLS_FILE, O_RDONLY|O_NOFOLLOW|O_CLOEXEC);
 
@@ -172,16 +168,7 @@ llm_calls_header(int dir, const char *store, char *err, size_t errlen)
                        LLM_CALLS_FILE, strerror(errno));
     }
 
-    rc = LLM_INVALID;
-
-    if (pread(fd, m, sizeof(m), 0) == sizeof(m)
-        && (psize = llm_calls_meta(m)) != 0
-        && pread(fd, m, sizeof(m), (off_t) psize) == sizeof(m)
-        && llm_calls_meta(m) == psize)
-    {
-        rc = LLM_OK;
-    }
-
+    rc = llm_scan_header(fd);
     (void) close(fd);
 
     if (rc != LLM_OK) {
@@ -190,39 +177,6 @@ llm_calls_header(int dir, const char *store, char *err, size_t errlen)
     }
 
     return rc;
-}
-
-
-/* the page size; 0: malformed */
-
-static size_t
-llm_calls_meta(const uint8_t *m)
-{
-    size_t    psize;
-    uint64_t  last, size;
-
-    if ((llm_le_get(m + 10, 2) & LLM_META_FLAG) == 0) {
-        return 0;
-    }
-
-    m += LLM_META_AT;
-
-    size = llm_le_get(m + 16, 8);
-    psize = (size_t) llm_le_get(m + 24, 4);
-    last = llm_le_get(m + 120, 8);
-
-    if (llm_le_get(m, 4) != LLM_META_MAGIC
-        || llm_le_get(m + 4, 4) != 1
-        || llm_le_get(m + 8, 8) != 0
-        || psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0
-        || (llm_le_get(m + 28, 2) & ~(uint64_t) MDB_NOSUBDIR)
-           != MDB_INTEGERKEY
-        || size > LLM_MAP_MAX || last < 1 || last >= size / psize)
-    {
-        return 0;
-    }
-
-    return psize;
 }
 
 

@@ -42,6 +42,8 @@
 #define LLM_META_TXNID     128
 #define LLM_META_SIZE      136
 #define LLM_META_MAGIC     0xbeefc0de
+#define LLM_META_FLAG      0x08     /* of its page */
+#define LLM_MAP_MAX        ((uint64_t) 1 << 46)
 #define LLM_DB_SIZE        48
 
 #define LLM_PAGE_BRANCH    0x01
@@ -83,6 +85,7 @@ typedef struct {
 } llm_scan_t;
 
 
+static size_t llm_scan_head(const uint8_t *m);
 static int llm_scan_meta(llm_scan_t *s, uint64_t txnid, uint8_t *meta);
 static int llm_scan_db(llm_scan_t *s, const uint8_t *db,
     llm_scan_kind_e kind, unsigned level);
@@ -131,6 +134,52 @@ llm_get64u(const uint8_t *p)
     memcpy(&n, p, sizeof(n));
 
     return n;
+}
+
+
+int
+llm_scan_header(int fd)
+{
+    size_t   psize;
+    uint8_t  m[LLM_PAGE_HEAD + LLM_META_SIZE];
+
+    return pread(fd, m, sizeof(m), 0) == sizeof(m)
+           && (psize = llm_scan_head(m)) != 0
+           && pread(fd, m, sizeof(m), (off_t) psize) == sizeof(m)
+           && llm_scan_head(m) == psize ? LLM_OK : LLM_INVALID;
+}
+
+
+/* the page size; 0: malformed */
+
+static size_t
+llm_scan_head(const uint8_t *m)
+{
+    size_t    psize;
+    uint64_t  last, size;
+
+    if ((llm_get16(m + 10) & LLM_META_FLAG) == 0) {
+        return 0;
+    }
+
+    m += LLM_PAGE_HEAD;
+
+    size = llm_get64u(m + 16);
+    psize = llm_get32(m + LLM_META_DBS);
+    last = llm_get64u(m + LLM_META_LAST);
+
+    if (llm_get32(m) != LLM_META_MAGIC
+        || llm_get32(m + 4) != 1
+        || llm_get64u(m + 8) != 0
+        || psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0
+        || (llm_get16(m + LLM_META_DBS + 4) & ~MDB_NOSUBDIR)
+           != MDB_INTEGERKEY
+        || size > LLM_MAP_MAX || last < 1 || last >= size / psize)
+    {
+        return 0;
+    }
+
+    return psize;
 }
 
 

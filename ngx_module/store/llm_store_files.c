@@ -20,6 +20,10 @@
 #include "llm_store_int.h"
 
 
+static int llm_store_header(int dir, const char *path, char *err,
+    size_t errlen);
+
+
 /*
  * LMDB would create what is missing, follow links, and make an empty file a
  * store.
@@ -70,11 +74,37 @@ llm_store_files(const char *path, char *err, size_t errlen)
     {
         rc = llm_err(err, errlen, LLM_INVALID,
                      "%s/lock.mdb: not a regular file of its own", path);
+
+    } else {
+        rc = llm_store_header(fd, path, err, errlen);
     }
 
     (void) close(fd);
 
     return rc;
+}
+
+
+/* no lock of LMDB's is on this file: a descriptor more may be closed */
+
+static int
+llm_store_header(int dir, const char *path, char *err, size_t errlen)
+{
+    int  fd, rc;
+
+    fd = openat(dir, "data.mdb", O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC);
+
+    if (fd == -1) {
+        return llm_err(err, errlen, LLM_ERROR, "%s/data.mdb: open: %s", path,
+                       strerror(errno));
+    }
+
+    rc = llm_scan_header(fd);
+    (void) close(fd);
+
+    return rc == LLM_OK ? LLM_OK
+                        : llm_err(err, errlen, rc, "%s/data.mdb: malformed "
+                                  "header", path);
 }
 
 

@@ -182,6 +182,10 @@ int llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen);
 int llm_scan_env(MDB_env *env, MDB_txn *txn, const char *dir,
     const char *file, char *err, size_t errlen);
 
+/* before LMDB sees it: it divides by what it finds in the two header pages.
+ * LLM_INVALID */
+int llm_scan_header(int fd);
+
 /* what the handle holds, not the handle; half-opened is fine */
 void llm_store_free(llm_store_t *st);
 

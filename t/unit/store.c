@@ -288,6 +288,51 @@ walk_bad(void *data)
 }
 
 
+static int
+restore_bad(void *data)
+{
+    alarm(20);
+    (void) llm_store_restore(at("restored"), data, E);
+
+    return 0;
+}
+
+
+/* LMDB divides by what the header says a page has */
+
+static void
+test_header(void)
+{
+    int            fd, i;
+    char          *bad;
+    uint32_t       was;
+    llm_store_t   *st;
+
+    static const uint32_t  sizes[] = { 0, 1, 256, 4095, 65537, UINT32_MAX };
+
+    bad = strdup(at("bad"));
+
+    for (i = 0; i < 6; i++) {
+        copy_store(bad);
+        fd = open(at("bad/data.mdb"), O_RDWR);
+        was = 0;
+        (void) !pread(fd, &was, 4, 40);
+        (void) !pwrite(fd, &sizes[i], 4, 40);
+        ok(was == 4096 && pwrite(fd, &sizes[i], 4, 4096 + 40) == 4,
+           "pages of %u bytes", sizes[i]);
+        close(fd);
+
+        is_int(child(walk_bad, bad), 0, "end no process");
+        is_int(child(restore_bad, bad), 0, "that restores, either");
+        is_int(llm_store_open(&st, bad, 0, E), LLM_INVALID, "refused");
+        remove_tree(at("restored"));
+    }
+
+    remove_tree(bad);
+    free(bad);
+}
+
+
 static void
 test_flipped(void)
 {
@@ -363,6 +408,7 @@ main(void)
     test_create();
     test_damage();
     test_shared();
+    test_header();
     test_flipped();
 
     remove_tree(dir);
