@@ -57,6 +57,12 @@ sub complete {
         ignore_eos => JSON::PP::true, %$set }, key => $op);
 }
 
+# refused for its length, once there is a place to be judged in
+sub too_long {
+    my ($n) = @_;
+    return wait_for { complete({ max_tokens => $n })->{status} == 400 };
+}
+
 sub tokens { return $_[0]->json->{usage}{completion_tokens} }
 
 ready();
@@ -129,12 +135,12 @@ ok(wait_for {
 
 $t->reload;
 ready();
-is(complete({ max_tokens => 21 })->{status}, 400, 'kept over a reload');
+ok(too_long(21), 'kept over a reload');
 
 $t->quit;
 $t->start;
 ready();
-is(complete({ max_tokens => 21 })->{status}, 400, 'kept over a restart');
+ok(too_long(21), 'kept over a restart');
 
 $r = $t->llmctl('params', 'show', 'demo', $t->keys_options, '--json');
 is($r->{code}, 0, 'llmctl shows them') or diag($r->{err});
@@ -145,7 +151,7 @@ $r = $t->llmctl('params', 'set', 'demo', 'max_tokens_limit=30',
 is($r->{code}, 0, 'llmctl sets one') or diag($r->{err});
 ok(wait_for { complete({ max_tokens => 30 })->{status} == 200 },
    'a running nginx takes it over');
-is(complete({ max_tokens => 31 })->{status}, 400, 'as it is');
+ok(too_long(31), 'as it is');
 
 # unset again
 
