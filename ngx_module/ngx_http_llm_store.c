@@ -219,6 +219,8 @@ ngx_http_llm_store(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
         return NULL;
     }
 
+    llm_store_warm(w->store);
+
     if (llm_store_check(w->store, err, sizeof(err)) != LLM_OK) {
         ngx_log_error(NGX_LOG_WARN, log, 0, "llm_store: %s", err);
     }

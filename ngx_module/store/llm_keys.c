@@ -46,6 +46,8 @@ static uint64_t llm_key_not_hex(const char *p);
 static int llm_key_salt(const llm_secret_t *secret, const llm_key_t *k,
     uint8_t *salt);
 static void llm_key_hex(char *out, const uint8_t *p, size_t len);
+static void llm_found_put(llm_store_t *st, uint64_t txnid,
+    const llm_key_t *k);
 static int llm_found_get(llm_store_t *st, uint64_t txnid,
     uint8_t tag[][LLM_TAG_LEN], size_t n, llm_key_t *k);
 
@@ -476,7 +478,6 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
     MDB_txn      *txn;
     MDB_val       name, v;
     uint8_t       tag[LLM_SECRET_VERSIONS][LLM_TAG_LEN];
-    llm_found_t  *f;
 
     txn = NULL;
     n = 0;
@@ -548,10 +549,7 @@ llm_key_lookup(llm_store_t *st, const llm_secret_t *secret, const char *key,
 
     if (rc == LLM_OK) {
         memcpy(k->tag, tag[i - 1], LLM_TAG_LEN);
-
-        f = &st->found[k->tag[0]];
-        f->txnid = mdb_txn_id(txn);
-        f->key = *k;
+        llm_found_put(st, mdb_txn_id(txn), k);
     }
 
 done:
@@ -563,6 +561,27 @@ done:
     }
 
     return rc;
+}
+
+
+/* at a key's second look-up: of many keys that come once each, a copy of the
+ * record would only cost */
+
+static void
+llm_found_put(llm_store_t *st, uint64_t txnid, const llm_key_t *k)
+{
+    llm_found_t  *f;
+
+    f = &st->found[k->tag[0]];
+
+    if (memcmp(f->key.tag, k->tag, LLM_TAG_LEN) != 0) {
+        memcpy(f->key.tag, k->tag, LLM_TAG_LEN);
+        f->txnid = 0;
+        return;
+    }
+
+    memcpy(&f->key, k, llm_key_size(k));
+    f->txnid = txnid;
 }
 
 

@@ -488,6 +488,30 @@ llm_store_seen(const llm_store_t *st)
 }
 
 
+void
+llm_store_warm(llm_store_t *st)
+{
+    MDB_txn     *txn;
+    MDB_val      name, v;
+    MDB_cursor  *cursor;
+
+    if (llm_store_read(st, &txn, NULL, 0) != LLM_OK) {
+        return;
+    }
+
+    if (mdb_cursor_open(txn, st->keys, &cursor) == 0) {
+
+        while (mdb_cursor_get(cursor, &name, &v, MDB_NEXT) == 0) {
+            /* LMDB has read the page that it is in */
+        }
+
+        mdb_cursor_close(cursor);
+    }
+
+    llm_store_read_end(st);
+}
+
+
 int
 llm_store_check(llm_store_t *st, char *err, size_t errlen)
 {

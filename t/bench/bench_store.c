@@ -284,6 +284,10 @@ main(int argc, char **argv)
             start = bench_now();
             rc = llm_store_open(&st, dir, 0, err, sizeof(err));
             printf("open %.1f ms\n", (bench_now() - start) / 1e6);
+
+            start = bench_now();
+            llm_store_warm(st);
+            printf("warm %.1f ms\n", (bench_now() - start) / 1e6);
         }
 
         if (rc == LLM_OK && !keep) {
