@@ -162,8 +162,8 @@ uint64_t llm_store_txnid(llm_store_t *st);
  * that call said holds as long as llm_store_txnid() is the same */
 uint64_t llm_store_seen(const llm_store_t *st);
 
-/* for a process that will look up keys: walks once over them, so that no look-up
- * waits for a page fault.  A tenth of a second a million keys */
+/* for a process that will look up keys: walks over them once, so that none of
+ * its look-ups waits for a page fault.  0.1 s a million keys */
 void llm_store_warm(llm_store_t *st);
 
 /* drop readers of dead processes */
