@@ -59,8 +59,9 @@ typedef struct llm_calls_s  llm_calls_t;
 
 /* of the store in directory store; calls.mdb is made if it is not there,
  * owned by the directory's owner.  size: of the map, which can only grow; 0:
- * as it is, the store's of a new one.  LLM_NOTFOUND: no store there.  LLM_INVALID: the
- * file is damaged; every page in use is checked, a microsecond each */
+ * as it is, the store's of a new one.  LLM_NOTFOUND: no store there.
+ * LLM_INVALID: the file is damaged; every page in use is checked, a microsecond
+ * each */
 int llm_calls_open(llm_calls_t **c, const char *store, size_t size, char *err,
     size_t errlen);
 int llm_calls_dup(llm_calls_t **c, llm_calls_t *from, char *err,

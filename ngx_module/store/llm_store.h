@@ -181,8 +181,9 @@ const char *llm_key_find(const char *text, size_t len, size_t *n);
 /*
  * Create a key.  key receives LLM_KEY_LEN characters and a final zero; it is
  * stored nowhere.  k: client, role, expires, limits, nets and models are read,
- * the rest is set.  LLM_AWAY: the token that holds the secret does not sign.  The client's name: 1 to 64 printable ASCII characters
- * without space, quote, backslash.
+ * the rest is set.  The client's name: 1 to 64 printable ASCII characters
+ * without space, quote, backslash.  LLM_AWAY: the token that holds the secret
+ * does not sign.
  */
 int llm_key_create(llm_store_t *st, const llm_secret_t *secret,
     llm_key_t *k, char *key, char *err, size_t errlen);

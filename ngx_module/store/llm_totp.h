@@ -87,9 +87,9 @@ int llm_totp_confirm(llm_store_t *st, const llm_secret_t *secret,
  * or pending.  Commits in each case but the last two, with a bad record and
  * with the last code once more (and once with LLM_AGAIN, to shorten a lock that
  * ends in more than a day).
- * LLM_FULL, LLM_ERROR: it could not be recorded, or the secret's version that the record
- * needs is not open; a code that was right is still good then.  now: unix
- * seconds.
+ * LLM_FULL, LLM_ERROR: it could not be recorded, or the secret's version that
+ * the record needs is not open; a code that was right is still good then.  now:
+ * unix seconds.
  */
 int llm_totp_check(llm_store_t *st, const llm_secret_t *secret,
     const char *id, const char *code, int64_t now, char *err, size_t errlen);
