@@ -128,6 +128,13 @@ field('"presence_penalty":100');
 field('"frequency_penalty":-100');
 field('"repetition_penalty":0');
 field('"logprobs":true');
+field('"best_of":1000000');
+field('"tools":{}');
+field('"tools":[5]', 'tools[0]');
+field('"tools":[{"type":"function","function":{}}]', 'tools[0].function.name');
+field('"tools":[{"function":{"name":"f","parameters":"("}}]',
+      'tools[0].function.parameters');
+field('"tools":[' . join(',', ('{"function":{"name":"f"}}') x 1000) . ']');
 field('"messages":[]');
 field('"messages":"hi"');
 field('"messages":{}');
