@@ -8,6 +8,7 @@
  *     ngx_http_llm_process.c        shared zones, workers, the engine's helper
  *     ngx_http_llm_store.c          a process's stores, what the master sets
  *     ngx_http_llm_thread.c         a worker's thread for what blocks
+ *     ngx_http_llm_body.c           a body in one piece, for the thread
  *     ngx_http_llm_auth.c           access phase: API keys and their scopes
  *     ngx_http_llm_quota.c          quotas, and the headers that tell them
  *     ngx_http_llm_calls.c          records of calls and usage, to the store
@@ -72,6 +73,16 @@ struct ngx_http_llm_task_s {
     unsigned               keeps:1;     /* the worker: it had a request */
     void                  *data;
 };
+
+
+/* a request's body, on its way to a task; zeroed at first */
+typedef struct {
+    u_char              *data;          /* from malloc, NULL: empty */
+    size_t               len;           /* of what is there */
+    size_t               size;
+    int                  fd;            /* the rest is in a file, -1: not */
+    off_t                from;
+} ngx_http_llm_body_t;
 
 
 /* one process's share: worker or single process */
@@ -297,6 +308,18 @@ ngx_int_t ngx_http_llm_access_handler(ngx_http_request_t *r);
 /* NGX_OK while the request's key is good; else the error is set */
 ngx_int_t ngx_http_llm_check_key(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
+
+/* ngx_http_llm_body.c */
+
+/* bytes of the body that nginx has read */
+size_t ngx_http_llm_body_size(ngx_http_request_t *r);
+
+/* event loop: NGX_OK, or a status; free() in any case.  read: on the thread,
+ * LLM_OK when all of it is there */
+ngx_int_t ngx_http_llm_body_copy(ngx_http_request_t *r,
+    ngx_http_llm_body_t *body);
+int ngx_http_llm_body_read(ngx_http_llm_body_t *body);
+void ngx_http_llm_body_free(ngx_http_llm_body_t *body);
 
 /* ngx_http_llm_quota.c */
 ngx_int_t ngx_http_llm_quota_init_zone(ngx_shm_zone_t *shm, void *data);

@@ -30,11 +30,7 @@ typedef struct {
     char                       totp[64];
     char                       idem[NGX_HTTP_LLM_ADMIN_IDEM];
     json_t                    *args;
-    char                      *body;        /* from malloc */
-    size_t                     len;
-    size_t                     size;
-    int                        fd;          /* the rest is in a file */
-    off_t                      from;
+    ngx_http_llm_body_t        body;
     char                      *text;        /* of the reply */
     size_t                     text_len;
 } ngx_http_llm_admin_task_t;
@@ -54,7 +50,6 @@ static ngx_int_t ngx_http_llm_admin_copy(ngx_http_request_t *r,
     ngx_http_llm_admin_task_t *t);
 static void ngx_http_llm_admin_run(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
-static int ngx_http_llm_admin_read(ngx_http_llm_admin_task_t *t);
 static void ngx_http_llm_admin_fail(ngx_http_llm_admin_task_t *t, int status,
     const char *code, const char *message);
 static json_t *ngx_http_llm_admin_status(void *data);
@@ -119,7 +114,6 @@ ngx_http_llm_admin_post(ngx_http_request_t *r)
     t->task.done = ngx_http_llm_admin_done;
     t->task.request = r;
     t->mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
-    t->fd = -1;
 
     rc = ngx_http_llm_admin_call(r, t);
 
@@ -336,55 +330,14 @@ ngx_http_llm_admin_header(ngx_http_request_t *r, const char *name, char *dst,
 static ngx_int_t
 ngx_http_llm_admin_copy(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
 {
-    char         *p;
-    size_t        size;
-    ngx_chain_t  *cl;
-
-    size = 0;
-
-    for (cl = r->request_body ? r->request_body->bufs : NULL; cl;
-         cl = cl->next)
-    {
-        size += (size_t) ngx_buf_size(cl->buf);
-    }
-
-    if (size > NGX_HTTP_LLM_ADMIN_BODY) {
+    if (ngx_http_llm_body_size(r) > NGX_HTTP_LLM_ADMIN_BODY) {
         return ngx_http_llm_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                                   "request_too_large",
                                   "the body is larger than %d bytes",
                                   NGX_HTTP_LLM_ADMIN_BODY);
     }
 
-    if (size == 0) {
-        return NGX_OK;
-    }
-
-    p = ngx_alloc(size, r->connection->log);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    t->body = p;
-    t->size = size;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        if (cl->buf->in_file) {
-            t->fd = dup(cl->buf->file->fd);
-            t->from = cl->buf->file_pos;
-            break;
-        }
-
-        /* what ends a body in chunks has no memory */
-
-        if (cl->buf->last != cl->buf->pos) {
-            p = (char *) ngx_cpymem(p, cl->buf->pos,
-                                    cl->buf->last - cl->buf->pos);
-        }
-    }
-
-    t->len = (size_t) (p - t->body);
-
-    return NGX_OK;
+    return ngx_http_llm_body_copy(r, &t->body);
 }
 
 
@@ -402,15 +355,15 @@ ngx_http_llm_admin_run(ngx_http_llm_task_t *task, llm_store_t *store,
     json_error_t        je;
     llm_engine_conf_t  *ec;
 
-    if (ngx_http_llm_admin_read(t) != LLM_OK) {
+    if (ngx_http_llm_body_read(&t->body) != LLM_OK) {
         ngx_http_llm_admin_fail(t, 500, "internal_error",
                                 "the body could not be read");
         return;
     }
 
-    if (t->size) {
-        t->call.body = json_loadb(t->body, t->len, JSON_REJECT_DUPLICATES,
-                                  &je);
+    if (t->body.len) {
+        t->call.body = json_loadb((char *) t->body.data, t->body.len,
+                                  JSON_REJECT_DUPLICATES, &je);
 
         if (!json_is_object(t->call.body)) {
             ngx_http_llm_admin_fail(t, 400, "invalid_json",
@@ -447,26 +400,6 @@ ngx_http_llm_admin_run(ngx_http_llm_task_t *task, llm_store_t *store,
         t->text = json_dumps(t->reply.body, JSON_COMPACT|LLM_ADMIN_DUMP);
         t->text_len = t->text ? ngx_strlen(t->text) : 0;
     }
-}
-
-
-static int
-ngx_http_llm_admin_read(ngx_http_llm_admin_task_t *t)
-{
-    ssize_t  n;
-
-    while (t->len < t->size) {
-        n = pread(t->fd, t->body + t->len, t->size - t->len, t->from);
-
-        if (n <= 0) {
-            return LLM_ERROR;
-        }
-
-        t->len += (size_t) n;
-        t->from += n;
-    }
-
-    return LLM_OK;
 }
 
 
@@ -652,10 +585,6 @@ ngx_http_llm_admin_wipe(void *data)
 static void
 ngx_http_llm_admin_free(ngx_http_llm_admin_task_t *t)
 {
-    if (t->fd != -1) {
-        (void) close(t->fd);
-    }
-
     if (t->text) {
         OPENSSL_cleanse(t->text, t->text_len);
         free(t->text);
@@ -664,7 +593,13 @@ ngx_http_llm_admin_free(ngx_http_llm_admin_task_t *t)
     llm_admin_done(&t->reply);
     json_decref(t->call.body);
     json_decref(t->args);
-    free(t->body);
+
+    if (t->body.data) {
+        /* it may hold a code */
+        OPENSSL_cleanse(t->body.data, t->body.size);
+    }
+
+    ngx_http_llm_body_free(&t->body);
 
     OPENSSL_cleanse(t, sizeof(ngx_http_llm_admin_task_t));
     ngx_free(t);

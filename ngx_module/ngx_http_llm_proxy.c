@@ -25,11 +25,7 @@
 
 typedef struct {
     ngx_http_llm_task_t   task;
-    u_char               *body;             /* from malloc */
-    size_t                len;
-    size_t                size;
-    int                   fd;               /* the rest is in a file */
-    off_t                 from;
+    ngx_http_llm_body_t   body;
     llm_ask_t             ask;
     int                   rc;
     char                  err[LLM_ERRLEN];
@@ -143,7 +139,6 @@ ngx_http_llm_ask_post(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     a->task.run = ngx_http_llm_ask_run;
     a->task.done = ngx_http_llm_ask_done;
     a->task.request = r;
-    a->fd = -1;
 
     rc = ngx_http_llm_ask_copy(r, a);
 
@@ -169,22 +164,12 @@ ngx_http_llm_ask_post(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 }
 
 
-/* the buffers in memory; what lies in a file is read by the thread */
-
 static ngx_int_t
 ngx_http_llm_ask_copy(ngx_http_request_t *r, ngx_http_llm_asking_t *a)
 {
-    u_char       *p;
-    size_t        size;
-    ngx_chain_t  *cl;
+    size_t  size;
 
-    size = 0;
-
-    for (cl = r->request_body ? r->request_body->bufs : NULL; cl;
-         cl = cl->next)
-    {
-        size += (size_t) ngx_buf_size(cl->buf);
-    }
+    size = ngx_http_llm_body_size(r);
 
     if (size == 0 || size > NGX_HTTP_LLM_ASK_BODY) {
         return ngx_http_llm_error(r, size ? NGX_HTTP_REQUEST_ENTITY_TOO_LARGE
@@ -196,39 +181,7 @@ ngx_http_llm_ask_copy(ngx_http_request_t *r, ngx_http_llm_asking_t *a)
                                   "bytes", NGX_HTTP_LLM_ASK_BODY);
     }
 
-    p = ngx_alloc(size, r->connection->log);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    a->body = p;
-    a->size = size;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        if (cl->buf->in_file) {
-            /* the last one, and the rest of the body */
-            a->fd = dup(cl->buf->file->fd);
-            a->from = cl->buf->file_pos;
-
-            if (a->fd == -1) {
-                ngx_log_error(NGX_LOG_ERR, r->connection->log, ngx_errno,
-                              "dup() failed");
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
-
-            break;
-        }
-
-        /* what ends a body in chunks has no memory */
-
-        if (cl->buf->last != cl->buf->pos) {
-            p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
-        }
-    }
-
-    a->len = (size_t) (p - a->body);
-
-    return NGX_OK;
+    return ngx_http_llm_body_copy(r, &a->body);
 }
 
 
@@ -238,22 +191,12 @@ ngx_http_llm_ask_run(ngx_http_llm_task_t *task, llm_store_t *store,
 {
     ngx_http_llm_asking_t *a = (ngx_http_llm_asking_t *) task;
 
-    ssize_t  n;
+    a->rc = ngx_http_llm_body_read(&a->body);
 
-    while (a->len < a->size) {
-        n = pread(a->fd, a->body + a->len, a->size - a->len, a->from);
-
-        if (n <= 0) {
-            a->rc = LLM_ERROR;
-            return;
-        }
-
-        a->len += (size_t) n;
-        a->from += n;
+    if (a->rc == LLM_OK) {
+        a->rc = llm_ask_parse(&a->ask, (char *) a->body.data, a->body.len,
+                              a->err, sizeof(a->err));
     }
-
-    a->rc = llm_ask_parse(&a->ask, (char *) a->body, a->len, a->err,
-                          sizeof(a->err));
 }
 
 
@@ -292,11 +235,7 @@ ngx_http_llm_ask_done(ngx_http_llm_task_t *task)
 static void
 ngx_http_llm_ask_free(ngx_http_llm_asking_t *a)
 {
-    if (a->fd != -1) {
-        (void) close(a->fd);
-    }
-
-    free(a->body);
+    ngx_http_llm_body_free(&a->body);
     ngx_free(a);
 }
 
@@ -336,7 +275,7 @@ ngx_http_llm_ask_judge(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
                                   "this API key may not use this model");
     }
 
-    ctx->ask_prompt = a->size / 2 + 1;
+    ctx->ask_prompt = a->body.size / 2 + 1;
     ctx->ask_choices = a->ask.n;
     most = a->ask.max_tokens;
 
