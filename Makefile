@@ -71,7 +71,8 @@ ALL_CFLAGS  = $(CFLAGS) $(WARN) $(HIDE) $(SAN) $(SANCC)
 # libllm.a: everything below nginx, for llmctl and the unit tests
 
 LIB_SRC    := $(wildcard engine/*.c engine/models/*.c kernels/*.c \
-                kernels/ref/*.c kernels/cpu/*.c ngx_module/store/*.c)
+                kernels/ref/*.c kernels/cpu/*.c ngx_module/store/*.c \
+                ngx_module/audit/*.c ngx_module/metrics/*.c)
 CTL_SRC    := $(wildcard ngx_module/ctl/*.c)
 NGX_SRC    := $(wildcard ngx_module/*.c)
 HEADERS    := $(wildcard engine/*.h engine/models/*.h kernels/*.h \
