@@ -14,7 +14,8 @@
  *     ngx_http_llm_calls.c          records of calls and usage, to the store
  *     ngx_http_llm_proxy.c          models and tokens of other model servers
  *     ngx_http_llm_handler.c        content phase: routes, body, submission
- *     ngx_http_llm_stream.c         engine events to SSE or JSON
+ *     ngx_http_llm_stream.c         engine events to the client
+ *     ngx_http_llm_answer.c         what an answer looks like
  *     ngx_http_llm_admin.c          content phase: administration
  *     ngx_http_llm_notify.c         events to a location of the user's
  *     ngx_http_llm_json.c           JSON text, errors
@@ -54,6 +55,8 @@
 #define NGX_HTTP_LLM_QUOTA_KEYS 65536   /* keys that call at a time */
 #define NGX_HTTP_LLM_ADMIN_BODY 65536
 #define NGX_HTTP_LLM_ASK_BODY   (32 * 1024 * 1024)
+
+#define NGX_HTTP_LLM_ID_RANDOM  10      /* bytes of a request's id */
 
 #define NGX_HTTP_LLM_PAYMENT_REQUIRED  402
 
@@ -181,7 +184,7 @@ typedef struct {
  */
 typedef struct {
     ngx_http_request_t     *request;
-    ngx_str_t               id;         /* request id: 32 hex */
+    ngx_str_t               id;         /* request id: 32 hex, time first */
     u_char                  id_data[32];
 
     /* llm_auth */
@@ -370,6 +373,16 @@ void ngx_http_llm_cleanup(void *data);
 /* ngx_http_llm_stream.c */
 void ngx_http_llm_wake(ngx_http_request_t *r);
 void ngx_http_llm_timer_handler(ngx_event_t *ev);
+
+/* ngx_http_llm_answer.c */
+u_char *ngx_http_llm_chunk_text(u_char *p, ngx_http_llm_ctx_t *ctx,
+    ngx_uint_t choice, const u_char *text, size_t len);
+u_char *ngx_http_llm_chunk_finish(u_char *p, ngx_http_llm_ctx_t *ctx,
+    ngx_uint_t choice);
+u_char *ngx_http_llm_chunk_usage(u_char *p, ngx_http_llm_ctx_t *ctx);
+ngx_int_t ngx_http_llm_document(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_str_t *body);
+const char *ngx_http_llm_finish_name(llm_finish_e finish);
 
 /* ngx_http_llm_json.c */
 

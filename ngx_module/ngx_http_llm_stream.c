@@ -3,7 +3,8 @@
  * Copyright (C) nginx-llm contributors
  *
  * From the engine's events to the client: server-sent events as they come, or
- * one JSON document at the end.
+ * one JSON document at the end.  What they look like is in
+ * ngx_http_llm_answer.c.
  *
  * A stream has one output buffer.  A wake-up fills it with all events that
  * are there and passes it on with flush = 1, which makes gzip, HTTP/2 and
@@ -32,16 +33,7 @@ static ngx_int_t ngx_http_llm_fail(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_end(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_document(ngx_http_request_t *r,
-    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_send_stream_header(ngx_http_request_t *r);
-static u_char *ngx_http_llm_chunk(u_char *p, ngx_http_llm_ctx_t *ctx);
-static u_char *ngx_http_llm_chunk_text(u_char *p, ngx_http_llm_ctx_t *ctx,
-    ngx_uint_t choice, const u_char *text, size_t len);
-static u_char *ngx_http_llm_chunk_end(u_char *p, ngx_http_llm_ctx_t *ctx,
-    const char *finish);
-static u_char *ngx_http_llm_usage(u_char *p, ngx_http_llm_ctx_t *ctx);
-static const char *ngx_http_llm_finish_name(llm_finish_e finish);
 static ngx_int_t ngx_http_llm_send(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_buf_t *b, ngx_uint_t last);
 static ngx_uint_t ngx_http_llm_blocked(ngx_http_request_t *r,
@@ -322,7 +314,6 @@ static ngx_int_t
 ngx_http_llm_finish(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     llm_event_t *ev)
 {
-    u_char                 *p;
     ngx_http_llm_choice_t  *ch;
 
     if (ev->choice >= ctx->n_choice) {
@@ -339,24 +330,8 @@ ngx_http_llm_finish(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         return NGX_AGAIN;
     }
 
-    p = ctx->out->last;
-
-    if (!ch->begun) {
-        p = ngx_http_llm_chunk_text(p, ctx, ev->choice, NULL, 0);
-    }
-
-    p = ngx_http_llm_chunk(p, ctx);
-
-    if (ctx->api == LLM_API_CHAT) {
-        p = ngx_sprintf(p, "{\"index\":%d,\"delta\":{}", (int) ev->choice);
-
-    } else {
-        p = ngx_sprintf(p, "{\"index\":%d,\"text\":\"\"", (int) ev->choice);
-    }
-
-    ctx->out->last = ngx_http_llm_chunk_end(p, ctx,
-                                            ngx_http_llm_finish_name(
-                                                               ch->finish));
+    ctx->out->last = ngx_http_llm_chunk_finish(ctx->out->last, ctx,
+                                               ev->choice);
     return NGX_AGAIN;
 }
 
@@ -450,6 +425,7 @@ ngx_http_llm_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
     u_char     *p;
     ngx_int_t   rc;
+    ngx_str_t   body;
     ngx_buf_t  *b;
 
     ngx_http_llm_close_slot(r, ctx);
@@ -457,22 +433,20 @@ ngx_http_llm_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     ctx->inference_time = ngx_current_msec - ctx->start;
 
     if (!ctx->stream) {
-        return ngx_http_llm_document(r, ctx);
+        ctx->finished = 1;
+
+        if (ngx_http_llm_document(r, ctx, &body) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        return ngx_http_llm_send_json(r, NGX_HTTP_OK, &body);
     }
 
     b = ctx->out;
     p = b->last;
 
     if (ctx->include_usage) {
-        p = ngx_sprintf(p, "data: {\"id\":\"%s%V\",\"object\":\"%s\","
-                        "\"created\":%T,\"model\":\"%V\",\"choices\":[],",
-                        ctx->api == LLM_API_CHAT ? "chatcmpl-" : "cmpl-",
-                        &ctx->id,
-                        ctx->api == LLM_API_CHAT ? "chat.completion.chunk"
-                                                 : "text_completion",
-                        ctx->created, &ctx->model);
-        p = ngx_http_llm_usage(p, ctx);
-        p = ngx_cpymem(p, "}\n\n", 3);
+        p = ngx_http_llm_chunk_usage(p, ctx);
     }
 
     b->last = ngx_cpymem(p, "data: [DONE]\n\n", 14);
@@ -480,156 +454,6 @@ ngx_http_llm_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     rc = ngx_http_llm_send(r, ctx, b, 1);
 
     return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_llm_document(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
-{
-    u_char                 *p;
-    size_t                  len, k;
-    ngx_str_t               body;
-    ngx_uint_t              i, chat;
-    ngx_http_llm_choice_t  *ch;
-
-    chat = (ctx->api == LLM_API_CHAT);
-    len = 512 + ctx->id.len + ctx->model.len;
-
-    for (i = 0; i < ctx->n_choice; i++) {
-        ch = &ctx->choice[i];
-        len += 160 + ch->len;
-
-        for (k = 0; k < ch->len; k++) {
-            if (ch->text[k] < 0x20 || ch->text[k] == '"'
-                || ch->text[k] == '\\')
-            {
-                len += 5;
-            }
-        }
-    }
-
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    body.data = p;
-
-    p = ngx_sprintf(p, "{\"id\":\"%s%V\",\"object\":\"%s\",\"created\":%T,"
-                    "\"model\":\"%V\",\"choices\":[",
-                    chat ? "chatcmpl-" : "cmpl-", &ctx->id,
-                    chat ? "chat.completion" : "text_completion",
-                    ctx->created, &ctx->model);
-
-    for (i = 0; i < ctx->n_choice; i++) {
-        ch = &ctx->choice[i];
-
-        if (i) {
-            *p++ = ',';
-        }
-
-        p = ngx_sprintf(p, chat ? "{\"index\":%ui,\"message\":{\"role\":"
-                                  "\"assistant\",\"content\":\""
-                                : "{\"index\":%ui,\"text\":\"", i);
-        p = ngx_http_llm_escape(p, ch->text, ch->len);
-        p = ngx_sprintf(p, "\"%s,\"logprobs\":null,\"finish_reason\":\"%s\"}",
-                        chat ? "}" : "",
-                        ngx_http_llm_finish_name(ch->finish));
-    }
-
-    p = ngx_cpymem(p, "],", 2);
-    p = ngx_http_llm_usage(p, ctx);
-    *p++ = '}';
-    *p++ = '\n';
-
-    body.len = (size_t) (p - body.data);
-    ctx->finished = 1;
-
-    return ngx_http_llm_send_json(r, NGX_HTTP_OK, &body);
-}
-
-
-/* at most NGX_HTTP_LLM_EVENT_SIZE bytes for an event, all chunks together */
-
-static u_char *
-ngx_http_llm_chunk(u_char *p, ngx_http_llm_ctx_t *ctx)
-{
-    ngx_uint_t  chat = (ctx->api == LLM_API_CHAT);
-
-    return ngx_sprintf(p, "data: {\"id\":\"%s%V\",\"object\":\"%s\","
-                       "\"created\":%T,\"model\":\"%V\",\"choices\":[",
-                       chat ? "chatcmpl-" : "cmpl-", &ctx->id,
-                       chat ? "chat.completion.chunk" : "text_completion",
-                       ctx->created, &ctx->model);
-}
-
-
-static u_char *
-ngx_http_llm_chunk_text(u_char *p, ngx_http_llm_ctx_t *ctx,
-    ngx_uint_t choice, const u_char *text, size_t len)
-{
-    ngx_uint_t              chat = (ctx->api == LLM_API_CHAT);
-    ngx_http_llm_choice_t  *ch = &ctx->choice[choice];
-
-    if (!ch->begun && chat) {
-        p = ngx_http_llm_chunk(p, ctx);
-        p = ngx_sprintf(p, "{\"index\":%ui,\"delta\":{\"role\":"
-                        "\"assistant\",\"content\":\"\"}", choice);
-        p = ngx_http_llm_chunk_end(p, ctx, NULL);
-    }
-
-    ch->begun = 1;
-
-    if (len == 0) {
-        return p;
-    }
-
-    p = ngx_http_llm_chunk(p, ctx);
-    p = ngx_sprintf(p, chat ? "{\"index\":%ui,\"delta\":{\"content\":\""
-                            : "{\"index\":%ui,\"text\":\"", choice);
-    p = ngx_http_llm_escape(p, text, len);
-    *p++ = '"';
-
-    if (chat) {
-        *p++ = '}';
-    }
-
-    return ngx_http_llm_chunk_end(p, ctx, NULL);
-}
-
-
-static u_char *
-ngx_http_llm_chunk_end(u_char *p, ngx_http_llm_ctx_t *ctx,
-    const char *finish)
-{
-    if (finish) {
-        p = ngx_sprintf(p, ",\"logprobs\":null,\"finish_reason\":\"%s\"}]",
-                        finish);
-    } else {
-        p = ngx_sprintf(p, ",\"logprobs\":null,\"finish_reason\":null}]");
-    }
-
-    return ngx_sprintf(p, "%s}\n\n",
-                       ctx->include_usage ? ",\"usage\":null" : "");
-}
-
-
-static u_char *
-ngx_http_llm_usage(u_char *p, ngx_http_llm_ctx_t *ctx)
-{
-    return ngx_sprintf(p, "\"usage\":{\"prompt_tokens\":%uD,"
-                       "\"completion_tokens\":%uD,\"total_tokens\":%uD,"
-                       "\"prompt_tokens_details\":{\"cached_tokens\":%uD}}",
-                       ctx->prompt_tokens, ctx->completion_tokens,
-                       ctx->prompt_tokens + ctx->completion_tokens,
-                       ctx->cached_tokens);
-}
-
-
-static const char *
-ngx_http_llm_finish_name(llm_finish_e finish)
-{
-    return finish == LLM_FINISH_LENGTH ? "length" : "stop";
 }
 
 
