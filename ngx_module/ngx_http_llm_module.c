@@ -211,19 +211,25 @@ ngx_http_llm_make_ctx(ngx_http_request_t *r)
 }
 
 
-/* random bytes are drawn for 256 requests at once: a draw costs more than
- * all else that a request id takes */
+/*
+ * Milliseconds in 12 hex digits, then 20 random ones: an id leads to its time,
+ * and so to its records.  Random bytes are drawn for some hundred requests at
+ * once: a draw costs more than all else that a request id takes.
+ */
 
 static ngx_int_t
 ngx_http_llm_request_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
+    u_char                 *p;
     ngx_http_llm_worker_t  *w = ngx_http_llm_worker(r);
 
     if (w == NULL) {
         return NGX_ERROR;
     }
 
-    if (w->random_used == 0 || w->random_used == sizeof(w->random)) {
+    if (w->random_used == 0
+        || sizeof(w->random) - w->random_used < NGX_HTTP_LLM_ID_RANDOM)
+    {
         if (RAND_bytes(w->random, sizeof(w->random)) != 1) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "RAND_bytes() failed");
@@ -233,8 +239,9 @@ ngx_http_llm_request_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
         w->random_used = 0;
     }
 
-    ngx_hex_dump(ctx->id_data, w->random + w->random_used, 16);
-    w->random_used += 16;
+    p = ngx_sprintf(ctx->id_data, "%012xL", ngx_http_llm_now());
+    ngx_hex_dump(p, w->random + w->random_used, NGX_HTTP_LLM_ID_RANDOM);
+    w->random_used += NGX_HTTP_LLM_ID_RANDOM;
 
     ctx->id.data = ctx->id_data;
     ctx->id.len = sizeof(ctx->id_data);
