@@ -80,7 +80,7 @@ HEADERS    := $(wildcard engine/*.h engine/models/*.h kernels/*.h \
                 ngx_module/*/*.h t/unit/*.h)
 
 UNIT_TOOLS := tokenize_lines
-UNIT_LIBS  := fake_token
+UNIT_LIBS  := fake_token fake_nvml fake_nvml_old
 UNITS      := $(filter-out $(UNIT_TOOLS) $(UNIT_LIBS), \
                 $(patsubst t/unit/%.c,%,$(wildcard t/unit/*.c)))
 BENCH_BIN  := $(patsubst t/bench/%.c,$(B)/bench/%,$(wildcard t/bench/*.c))

@@ -35,6 +35,15 @@
 #define LLM_ERRLEN     512     /* a good size for err buffers */
 
 
+/* of a message for the log */
+typedef enum {
+    LLM_LOG_ERR = 0,
+    LLM_LOG_WARN,
+    LLM_LOG_NOTICE,
+    LLM_LOG_INFO
+} llm_log_e;
+
+
 /* format a message into err (may be NULL), always terminated; returns rc */
 int llm_err(char *err, size_t errlen, int rc, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

@@ -11,6 +11,7 @@
  *                requests, watches for dead workers and a dead master
  *     intake (2) parse, template and tokenise request bodies
  *     scheduler  one an engine: llm_sched_step() and its back end's threads
+ *     GPU        looks at them every few seconds, where there are any
  *
  * The caller's thread only starts, asks and stops; it learns of messages and
  * of the end by an eventfd (llm_host_fd()).
@@ -22,6 +23,7 @@
 
 
 #include "llm.h"
+#include "llm_gpu.h"
 #include "llm_ring.h"
 #include "../kernels/llk.h"
 
@@ -36,14 +38,6 @@ typedef struct {
     int           queue;            /* requests that wait beyond these */
     uint64_t      kv_cache;         /* bytes, at most */
 } llm_engine_conf_t;
-
-
-typedef enum {
-    LLM_LOG_ERR = 0,
-    LLM_LOG_WARN,
-    LLM_LOG_NOTICE,
-    LLM_LOG_INFO
-} llm_log_e;
 
 
 /*
@@ -94,11 +88,12 @@ int llm_engine_check(const llm_engine_conf_t *conf, char *err,
  * the configuration, as whoever sets zone->wanted computed it.  master: the
  * process whose death ends this host once no worker lives; 0: none.  grant:
  * asked, with data, for the tokens of requests with an account; NULL: all are
- * granted.
+ * granted.  gpu: where the holder writes what the GPUs do; NULL: nowhere.
  */
 int llm_host_start(llm_host_t **host, llm_zone_t *zone,
     const llm_engine_conf_t *conf, int n, uint64_t hash, pid_t master,
-    llm_grant_pt grant, void *data, char *err, size_t errlen);
+    llm_grant_pt grant, void *data, llm_gpu_status_t *gpu, char *err,
+    size_t errlen);
 
 /* readable when there are messages or the host has left */
 int llm_host_fd(llm_host_t *host);

@@ -23,7 +23,6 @@
 #include <stdatomic.h>
 
 #include "llm.h"
-#include "llm_engine.h"
 
 
 #define LLM_GPU_MAX     16
