@@ -46,6 +46,8 @@ struct llm_message_s {
 static void *llm_host_main(void *data);
 static int llm_host_lease(llm_host_t *host);
 static void llm_host_serve(llm_host_t *host);
+static llm_gpu_sampler_t *llm_host_gpus(llm_host_t *host);
+static void llm_host_gpu_log(void *data, llm_log_e level, const char *text);
 static void llm_host_farewell(llm_host_t *host);
 static void llm_host_wait(llm_host_t *host, int master_fd);
 static void llm_host_take(llm_host_t *host);
@@ -66,7 +68,8 @@ static uint64_t llm_host_now(void);
 int
 llm_host_start(llm_host_t **hp, llm_zone_t *zone,
     const llm_engine_conf_t *conf, int n, uint64_t hash, pid_t master,
-    llm_grant_pt grant, void *data, char *err, size_t errlen)
+    llm_grant_pt grant, void *data, llm_gpu_status_t *gpu, char *err,
+    size_t errlen)
 {
     int              i, rc;
     llm_host_t      *host;
@@ -92,6 +95,7 @@ llm_host_start(llm_host_t **hp, llm_zone_t *zone,
     host->hash = hash;
     host->grant = grant;
     host->grant_data = data;
+    host->gpu = gpu;
 
     llm_job_queue_init(&host->intake);
     llm_job_queue_init(&host->leftover);
@@ -199,11 +203,14 @@ llm_host_lease(llm_host_t *host)
 static void
 llm_host_serve(llm_host_t *host)
 {
-    int        i, n, master_fd;
-    uint64_t   empty, now;
-    pthread_t  thread[LLM_INTAKE_THREADS];
+    int                 i, n, master_fd;
+    uint64_t            empty, now;
+    pthread_t           thread[LLM_INTAKE_THREADS];
+    llm_gpu_sampler_t  *gpus;
 
     llm_zone_takeover(host->zone);
+
+    gpus = llm_host_gpus(host);
 
     for (i = 0; i < host->n_instance && !atomic_load(&host->stop); i++) {
         llm_instance_open(&host->instance[i]);
@@ -277,6 +284,36 @@ llm_host_serve(llm_host_t *host)
     }
 
     llm_host_farewell(host);
+    llm_gpu_stop(gpus);
+}
+
+
+/* they are the holder's: a standby does not look */
+
+static llm_gpu_sampler_t *
+llm_host_gpus(llm_host_t *host)
+{
+    char                err[LLM_ERRLEN];
+    llm_gpu_sampler_t  *gpus;
+
+    gpus = NULL;
+
+    if (host->gpu
+        && llm_gpu_start(&gpus, host->gpu, LLM_GPU_PERIOD, llm_host_gpu_log,
+                         host, err, sizeof(err))
+           != LLM_OK)
+    {
+        llm_host_log(host, LLM_LOG_WARN, "no GPU is watched: %s", err);
+    }
+
+    return gpus;
+}
+
+
+static void
+llm_host_gpu_log(void *data, llm_log_e level, const char *text)
+{
+    llm_host_log(data, level, "%s", text);
 }
 
 

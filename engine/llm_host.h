@@ -93,6 +93,7 @@ struct llm_host_s {
     uint64_t          hash;             /* of the configuration */
     llm_grant_pt      grant;            /* or NULL */
     void             *grant_data;
+    llm_gpu_status_t *gpu;              /* or NULL */
 
     int               n_instance;
     llm_instance_t   *instance;

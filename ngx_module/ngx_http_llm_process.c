@@ -187,7 +187,7 @@ ngx_http_llm_start_host(ngx_http_llm_main_conf_t *mcf, ngx_pid_t master)
     if (llm_host_start(&mcf->host, ngx_http_llm_zone(mcf), mcf->engines.elts,
                        (int) mcf->engines.nelts, mcf->hash, master,
                        ngx_http_llm_quota(mcf) ? ngx_http_llm_grant : NULL,
-                       ngx_http_llm_quota(mcf), err, sizeof(err))
+                       ngx_http_llm_quota(mcf), NULL, err, sizeof(err))
         != LLM_OK)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0, "llm_engine: %s",

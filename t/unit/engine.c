@@ -151,7 +151,7 @@ main(void)
        "a configuration's hash is steady");
 
     atomic_store(&z->wanted, 1);
-    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, NULL, NULL, err,
+    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, NULL, NULL, NULL, err,
                           sizeof(err)), LLM_OK, "a host starts");
     ok(wait_ready(), "it is ready");
     ok(llm_host_holds(host), "it holds the lease");
@@ -162,7 +162,7 @@ main(void)
 
     /* another configuration: the first leaves, the next takes over */
 
-    is_int(llm_host_start(&next, z, &conf, 1, 2, 0, NULL, NULL, err,
+    is_int(llm_host_start(&next, z, &conf, 1, 2, 0, NULL, NULL, NULL, err,
                           sizeof(err)), LLM_OK, "a standby");
     ok(!llm_host_holds(next), "waits");
     atomic_store(&z->wanted, 2);

@@ -363,8 +363,8 @@ main(void)
     engine_setup();
     conf.context = CONTEXT;
     atomic_store(&z->wanted, 1);
-    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, bank_grant, &bank, err,
-                          sizeof(err)), LLM_OK, "a host starts");
+    is_int(llm_host_start(&host, z, &conf, 1, 1, 0, bank_grant, &bank, NULL,
+                          err, sizeof(err)), LLM_OK, "a host starts");
     ok(wait_ready(), "it is ready");
 
     w = llm_worker_attach(z, getpid());
