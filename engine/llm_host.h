@@ -31,6 +31,7 @@ struct llm_instance_s {
     llm_engine_conf_t      conf;
     uint64_t               hash;        /* of the name */
     llm_engine_status_t   *status;      /* in the zone */
+    llm_sched_stats_t      base;        /* of counters, by former holders */
 
     llm_model_t           *model;
     llm_tokenizer_t       *tok;
@@ -77,6 +78,8 @@ struct llm_job_s {
         int          index;
         uint32_t     granted;           /* tokens to generate */
         uint32_t     room;              /* it can't use more */
+        uint64_t     told_us;           /* the last text; 0: none, or its
+                                           client was slow since */
     }                choice[LLM_CHOICES_MAX];
 };
 

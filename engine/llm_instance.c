@@ -27,7 +27,15 @@ static int llm_instance_sched(llm_instance_t *in, char *err, size_t errlen);
 static void *llm_instance_main(void *data);
 static int llm_instance_batch(const llm_instance_t *in,
     const llm_param_values_t *v);
+static int llm_instance_queue(const llm_instance_t *in,
+    const llm_param_values_t *v);
+static void llm_instance_limits(llm_instance_t *in,
+    const llm_param_values_t *v);
+static void llm_instance_count(llm_instance_t *in);
+static void llm_instance_idle(llm_instance_t *in);
 static void llm_instance_report(llm_instance_t *in);
+static void llm_instance_add(_Atomic uint64_t *to, uint64_t *seen,
+    uint64_t now);
 static int llm_model_files(llm_model_t **model, llm_tokenizer_t **tok,
     llm_template_t **chat, char **bos, char **eos, const char *dir, char *err,
     size_t errlen);
@@ -150,6 +158,8 @@ llm_instance_open(llm_instance_t *in)
     uint64_t  start;
 
     start = llm_now_ms();
+
+    llm_instance_count(in);
 
     atomic_store(&in->status->hash, in->hash);
     atomic_store(&in->status->state, LLM_ENGINE_LOADING);
@@ -307,6 +317,7 @@ llm_instance_main(void *data)
     while (!atomic_load(&in->stop)) {
         llm_zone_params_get(in->host->zone, in->hash, &v);
         llm_sched_limit(in->sched, llm_instance_batch(in, &v));
+        llm_instance_limits(in, &v);
 
         rc = llm_sched_step(in->sched);
 
@@ -334,6 +345,13 @@ llm_instance_batch(const llm_instance_t *in, const llm_param_values_t *v)
 }
 
 
+static int
+llm_instance_queue(const llm_instance_t *in, const llm_param_values_t *v)
+{
+    return (int) llm_param_value(v, LLM_PARAM_QUEUE, in->conf.queue);
+}
+
+
 int
 llm_instance_room(const llm_instance_t *in)
 {
@@ -341,14 +359,74 @@ llm_instance_room(const llm_instance_t *in)
 
     llm_zone_params_get(in->host->zone, in->hash, &v);
 
-    return llm_instance_batch(in, &v)
-           + (int) llm_param_value(&v, LLM_PARAM_QUEUE, in->conf.queue);
+    return llm_instance_batch(in, &v) + llm_instance_queue(in, &v);
 }
+
+
+static void
+llm_instance_limits(llm_instance_t *in, const llm_param_values_t *v)
+{
+    atomic_store_explicit(&in->status->max_batch,
+                          (uint32_t) llm_instance_batch(in, v),
+                          memory_order_relaxed);
+    atomic_store_explicit(&in->status->queue,
+                          (uint32_t) llm_instance_queue(in, v),
+                          memory_order_relaxed);
+}
+
+
+/* counters go on where a holder before this one left them; of another engine
+ * they begin anew */
+
+static void
+llm_instance_count(llm_instance_t *in)
+{
+    int                   i;
+    llm_engine_status_t  *zs = in->status;
+
+    memset(&in->base, 0, sizeof(in->base));
+    llm_instance_idle(in);
+
+    if (atomic_load(&zs->counted) == in->hash) {
+        return;
+    }
+
+    atomic_store(&zs->counted, 0);
+    atomic_store(&zs->steps, 0);
+    atomic_store(&zs->step_us, 0);
+    atomic_store(&zs->batched, 0);
+    atomic_store(&zs->prefill_tokens, 0);
+    atomic_store(&zs->decode_tokens, 0);
+    atomic_store(&zs->prefix_asked, 0);
+    atomic_store(&zs->prefix_hit, 0);
+    atomic_store(&zs->preemptions, 0);
+
+    for (i = 0; i < LLM_ZONE_BATCHES; i++) {
+        atomic_store(&zs->batch[i], 0);
+    }
+
+    atomic_store(&zs->counted, in->hash);
+}
+
+
+/* nothing of it runs: a holder that was killed left what it had */
+
+static void
+llm_instance_idle(llm_instance_t *in)
+{
+    atomic_store(&in->status->running, 0);
+    atomic_store(&in->status->waiting, 0);
+    atomic_store(&in->status->blocks_used, 0);
+}
+
+
+_Static_assert(LLM_ZONE_BATCHES == LLM_SCHED_BATCHES, "one histogram");
 
 
 static void
 llm_instance_report(llm_instance_t *in)
 {
+    int                   i;
     llm_sched_stats_t     st;
     llm_engine_status_t  *zs = in->status;
 
@@ -362,13 +440,38 @@ llm_instance_report(llm_instance_t *in)
                           memory_order_relaxed);
     atomic_store_explicit(&zs->blocks, (uint32_t) st.blocks,
                           memory_order_relaxed);
-    atomic_store_explicit(&zs->steps, st.steps, memory_order_relaxed);
-    atomic_store_explicit(&zs->prefill_tokens, st.prefill_tokens,
-                          memory_order_relaxed);
-    atomic_store_explicit(&zs->decode_tokens, st.decode_tokens,
-                          memory_order_relaxed);
-    atomic_store_explicit(&zs->preemptions, st.preemptions,
-                          memory_order_relaxed);
+
+    llm_instance_add(&zs->steps, &in->base.steps, st.steps);
+    llm_instance_add(&zs->step_us, &in->base.step_us, st.step_us);
+    llm_instance_add(&zs->batched, &in->base.batched, st.batched);
+    llm_instance_add(&zs->prefill_tokens, &in->base.prefill_tokens,
+                     st.prefill_tokens);
+    llm_instance_add(&zs->decode_tokens, &in->base.decode_tokens,
+                     st.decode_tokens);
+    llm_instance_add(&zs->prefix_asked, &in->base.prefix_asked,
+                     st.prefix_asked);
+    llm_instance_add(&zs->prefix_hit, &in->base.prefix_hit, st.prefix_hit);
+    llm_instance_add(&zs->preemptions, &in->base.preemptions,
+                     st.preemptions);
+
+    for (i = 0; i < LLM_ZONE_BATCHES; i++) {
+        llm_instance_add(&zs->batch[i], &in->base.batch[i], st.batch[i]);
+    }
+}
+
+
+/* one writer, so no locked instruction; seen: what was added of now */
+
+static void
+llm_instance_add(_Atomic uint64_t *to, uint64_t *seen, uint64_t now)
+{
+    if (now == *seen) {
+        return;
+    }
+
+    atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed)
+                              + (now - *seen), memory_order_relaxed);
+    *seen = now;
 }
 
 
@@ -401,6 +504,8 @@ llm_instance_close(llm_instance_t *in)
     in->model = NULL;
     in->bos = NULL;
     in->eos = NULL;
+
+    llm_instance_idle(in);
 
     atomic_store(&in->status->state, LLM_ENGINE_NONE);
     atomic_store(&in->status->hash, 0);

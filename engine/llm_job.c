@@ -13,13 +13,14 @@
 #include <string.h>
 
 #include "llm_host.h"
+#include "llm_seq.h"
 
 
 static void llm_job_accept(llm_job_t *job, const llm_request_t *rq);
 static void llm_job_submit(llm_job_t *job, const llm_request_t *rq);
 static void llm_job_push(llm_job_t *job, llm_event_t *ev);
 static void llm_job_push_text(llm_job_t *job, llm_event_e type, int choice,
-    uint32_t n_token, const char *text, size_t len);
+    uint32_t n_token, uint32_t gap_us, const char *text, size_t len);
 static int llm_job_flush(llm_job_t *job);
 static void llm_job_close(llm_job_t *job);
 static void llm_job_free(llm_job_t *job);
@@ -246,7 +247,7 @@ llm_job_accept(llm_job_t *job, const llm_request_t *rq)
     for (i = 0; rq->echo && i < rq->n_prompt; i++) {
         for (k = 0; rq->echo_text[i] && k < rq->n; k++) {
             llm_job_push_text(job, LLM_EVENT_TEXT_PIECE, i * rq->n + k, 0,
-                              rq->echo_text[i], rq->echo_len[i]);
+                              0, rq->echo_text[i], rq->echo_len[i]);
         }
     }
 
@@ -262,9 +263,10 @@ llm_job_fail(llm_job_t *job, int status, uint32_t retry_after,
 
     job->failed = 1;
 
-    llm_job_push_text(job, LLM_EVENT_CODE, 0, 0, code, strlen(code));
-    llm_job_push_text(job, LLM_EVENT_PARAM, 0, 0, param, strlen(param));
-    llm_job_push_text(job, LLM_EVENT_MESSAGE, 0, 0, message, strlen(message));
+    llm_job_push_text(job, LLM_EVENT_CODE, 0, 0, 0, code, strlen(code));
+    llm_job_push_text(job, LLM_EVENT_PARAM, 0, 0, 0, param, strlen(param));
+    llm_job_push_text(job, LLM_EVENT_MESSAGE, 0, 0, 0, message,
+                      strlen(message));
 
     memset(&ev, 0, sizeof(llm_event_t));
     ev.type = LLM_EVENT_ERROR;
@@ -317,7 +319,7 @@ llm_job_push(llm_job_t *job, llm_event_t *ev)
 
 static void
 llm_job_push_text(llm_job_t *job, llm_event_e type, int choice,
-    uint32_t n_token, const char *text, size_t len)
+    uint32_t n_token, uint32_t gap_us, const char *text, size_t len)
 {
     size_t       n;
     llm_event_t  ev;
@@ -334,6 +336,7 @@ llm_job_push_text(llm_job_t *job, llm_event_e type, int choice,
         ev.type = (uint8_t) type;
         ev.choice = (uint8_t) choice;
         ev.n_token = n_token;
+        ev.gap_us = gap_us;
         ev.len = (uint8_t) n;
         memcpy(ev.u.text, text, n);
 
@@ -448,6 +451,7 @@ llm_choice_poll(void *data)
 {
     struct llm_choice_s  *c = data;
 
+    int         rc;
     llm_job_t  *job = c->job;
 
     if (job->failed
@@ -456,7 +460,14 @@ llm_choice_poll(void *data)
         return LLM_CANCELLED;
     }
 
-    return llm_job_flush(job);
+    rc = llm_job_flush(job);
+
+    if (rc != LLM_OK) {
+        /* what passes until its next text is its client's time, not ours */
+        c->told_us = 0;
+    }
+
+    return rc;
 }
 
 
@@ -465,13 +476,19 @@ llm_choice_text(void *data, const char *text, size_t len, uint32_t n_token)
 {
     struct llm_choice_s  *c = data;
 
+    uint64_t    now, gap;
     llm_job_t  *job = c->job;
 
     if (job->failed) {
         return;
     }
 
-    llm_job_push_text(job, LLM_EVENT_TEXT_PIECE, c->index, n_token, text,
+    now = llm_seq_now();
+    gap = c->told_us && now > c->told_us ? now - c->told_us : 0;
+    c->told_us = now;
+
+    llm_job_push_text(job, LLM_EVENT_TEXT_PIECE, c->index, n_token,
+                      gap < UINT32_MAX ? (uint32_t) gap : UINT32_MAX, text,
                       len);
 
     llm_slot_notify(job->instance->host->zone, job->slot, job->gen);

@@ -45,11 +45,12 @@
 
 
 #define LLM_ZONE_MAGIC      0x314d4c4c58474eull     /* "NGXLLM1" */
-#define LLM_ZONE_VERSION    2
+#define LLM_ZONE_VERSION    3
 
 #define LLM_ZONE_SLOTS      1024     /* requests at a time, all engines */
 #define LLM_ZONE_WORKERS    128      /* processes, old generations included */
 #define LLM_ZONE_ENGINES    16
+#define LLM_ZONE_BATCHES    10       /* 1, 2, 4, ... 256 sequences, more */
 #define LLM_ZONE_EVENTS     128      /* per slot; a power of two */
 #define LLM_ZONE_BLOCKS     4096     /* of request bodies, shared by all */
 #define LLM_ZONE_BLOCK      16384    /* bytes */
@@ -88,7 +89,7 @@ typedef struct {
     uint8_t   choice;
     uint8_t   finish;       /* llm_finish_e */
     uint32_t  n_token;      /* new tokens that the text stands for */
-    uint32_t  pad;
+    uint32_t  gap_us;       /* of text: since the choice's last, 0: first */
 
     union {
         char      text[LLM_EVENT_TEXT];
@@ -157,7 +158,8 @@ typedef enum {
 } llm_engine_state_e;
 
 
-/* what an engine tells of itself; written by the holder only */
+/* what an engine tells of itself; written by the holder only, each by one of
+ * its threads */
 typedef struct {
     _Atomic uint64_t   hash;
     _Atomic uint32_t   state;       /* llm_engine_state_e */
@@ -165,12 +167,27 @@ typedef struct {
     _Atomic uint32_t   waiting;
     _Atomic uint32_t   blocks_used;
     _Atomic uint32_t   blocks;
+    _Atomic uint32_t   max_batch;   /* sequences in a step, now at most */
+    _Atomic uint32_t   queue;       /* requests that may wait, now */
     uint32_t           pad;
+
+    /* counters, which the next holder goes on with.  counted: the hash of the
+     * engine that they are of; another one begins at 0 */
+    _Atomic uint64_t   counted;
     _Atomic uint64_t   steps;
+    _Atomic uint64_t   step_us;     /* that they took */
+    _Atomic uint64_t   batched;     /* sequences in them */
+    _Atomic uint64_t   batch[LLM_ZONE_BATCHES];     /* steps, by sequences:
+                                       [i] up to 1 << i, the last: more */
     _Atomic uint64_t   prefill_tokens;
     _Atomic uint64_t   decode_tokens;
+    _Atomic uint64_t   prefix_asked;    /* prompt tokens looked for in it */
+    _Atomic uint64_t   prefix_hit;      /* found */
     _Atomic uint64_t   preemptions;
 } llm_engine_status_t;
+
+_Static_assert(sizeof(llm_engine_status_t) == 8 + 8 * 4 + 8 * 19,
+               "no holes");
 
 
 /* the live parameters of an engine: copy[turn % 2] holds, the other is written

@@ -93,6 +93,7 @@ static void llm_sched_end(llm_sched_t *s, llm_seq_t *seq, llm_finish_e finish,
     const char *err);
 static void llm_sched_release(llm_sched_t *s, llm_seq_t *seq);
 static void llm_sched_compact(llm_sched_t *s);
+static void llm_sched_count(llm_sched_t *s);
 static void llm_sched_publish(llm_sched_t *s);
 static int llm_blocks(int n_token);
 static int llm_seq_decodes(const llm_seq_t *seq);
@@ -345,8 +346,10 @@ llm_sched_step(llm_sched_t *s)
     llm_sched_fill(s);
 
     if (s->batch.n) {
+        llm_sched_count(s);
         llm_sched_forward(s);
         llm_sched_compact(s);
+        s->count.step_us += llm_seq_now() - s->now;
     }
 
     llm_sched_publish(s);
@@ -531,6 +534,8 @@ llm_sched_add(llm_sched_t *s, int index, int budget)
         seq->started = 1;
         seq->usage.queued_us = s->now > seq->submitted_us
                                ? s->now - seq->submitted_us : 0;
+        s->count.prefix_asked += (uint64_t) seq->n_prompt;
+        s->count.prefix_hit += seq->usage.cached_tokens;
     }
 
     for (i = 0; i < n; i++) {
@@ -767,8 +772,6 @@ llm_sched_forward(llm_sched_t *s)
     err[0] = '\0';
     rc = llm_forward(s->ctx, &s->batch, &logits, err, sizeof(err));
 
-    s->count.steps++;
-
     for (i = 0; i < s->n_running; i++) {
         seq = s->running[i];
 
@@ -871,6 +874,27 @@ llm_sched_compact(llm_sched_t *s)
     }
 
     s->n_running = n;
+}
+
+
+/* the step is filled: how many sequences share it */
+
+static void
+llm_sched_count(llm_sched_t *s)
+{
+    int  i, k, n;
+
+    for (i = 0, n = 0; i < s->n_running; i++) {
+        n += s->running[i]->n_step != 0;
+    }
+
+    for (k = 0; k < LLM_SCHED_BATCHES - 1 && n > 1 << k; k++) {
+        /* void */
+    }
+
+    s->count.steps++;
+    s->count.batched += (uint64_t) n;
+    s->count.batch[k]++;
 }
 
 

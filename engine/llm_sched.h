@@ -33,7 +33,8 @@
 #include "llm_tokenizer.h"
 
 
-#define LLM_STOP_MAX  16
+#define LLM_STOP_MAX      16
+#define LLM_SCHED_BATCHES 10    /* 1, 2, 4, ... 256 sequences, more */
 
 
 typedef enum {
@@ -114,8 +115,14 @@ typedef struct {
 
 typedef struct {
     uint64_t  steps;
+    uint64_t  step_us;          /* that they took */
+    uint64_t  batched;          /* sequences in them */
+    uint64_t  batch[LLM_SCHED_BATCHES];     /* steps, by sequences: [i] up to
+                                               1 << i, the last: more */
     uint64_t  prefill_tokens;
     uint64_t  decode_tokens;
+    uint64_t  prefix_asked;     /* prompt tokens looked for in the cache */
+    uint64_t  prefix_hit;       /* found there */
     uint64_t  preemptions;
     int       running;          /* sequences with blocks */
     int       waiting;
