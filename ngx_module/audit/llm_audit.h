@@ -156,15 +156,23 @@ typedef struct {
 /*
  * audit.mdb in the store's directory; made when neither it nor audit.head is
  * there, owned by the directory's owner.  secret is borrowed until the last
- * handle is closed; version: the active one.  NULL: to read only what needs no
- * key (records without checks); a write is LLM_INVALID then.
+ * handle is closed; version: the active one.  NULL: as
+ * llm_audit_open_read(), what needs no key.
  *
- * LLM_NOTFOUND: no store there, or secret is NULL and there is no trail yet.
- * LLM_AWAY: audit.mdb was removed while audit.head says that it had records:
- * llm_audit_renew().  LLM_INVALID: it is damaged, or of another secret.
+ * LLM_NOTFOUND: no store there.  LLM_AWAY: audit.mdb or audit.head was removed
+ * while the other says that there were records, or audit.mdb is older than
+ * audit.head knows: llm_audit_renew().  LLM_INVALID: it is damaged, of another
+ * secret, not the directory's owner's, or others may read it.
  */
 int llm_audit_open(llm_audit_t **a, const char *store,
     const llm_secret_t *secret, uint32_t version, char *err, size_t errlen);
+
+/* to look at what is there, in whatever state it is: nothing is made, begun or
+ * checked, and a write is LLM_INVALID.  LLM_NOTFOUND: there is no audit.mdb.
+ * LLM_INVALID: LMDB can't read it */
+int llm_audit_open_read(llm_audit_t **a, const char *store,
+    const llm_secret_t *secret, char *err, size_t errlen);
+
 int llm_audit_dup(llm_audit_t **a, llm_audit_t *from, char *err,
     size_t errlen);
 void llm_audit_close(llm_audit_t *a);             /* NULL is fine */
@@ -179,7 +187,10 @@ int llm_audit_renew(const char *store, const llm_secret_t *secret,
  * One write transaction around several puts, on one thread; durable when
  * commit returns LLM_OK.  After any error of a put: abort.  A commit signs a
  * checkpoint when the last one is LLM_AUDIT_CHECKPOINT old, by time.  begin
- * waits for another process's commit, ten seconds at most: LLM_AGAIN.
+ * waits for another process's commit.  A put that returns LLM_INVALID or
+ * LLM_EXISTS (there is a closing record already) has left the transaction as it
+ * was.  A closing record whose opening record is of another trail, or is not
+ * there, is kept without it.
  */
 int llm_audit_begin(llm_audit_t *a, char *err, size_t errlen);
 int llm_audit_put_open(llm_audit_t *a, const llm_audit_open_t *o,
