@@ -60,7 +60,7 @@ SAY         = $(if $(V),@:,@printf '  %-6s %s\n')
 
 WARN        = -D_GNU_SOURCE -Wall -Wextra -Wpointer-arith -Wno-unused-parameter -Werror
 HIDE        = -fPIC -fvisibility=hidden
-LIBS        = -llmdb -ljansson -lpcre2-8 -lcrypto -lpthread -lm
+LIBS        = -llmdb -ljansson -lpcre2-8 -lcrypto -lqrencode -lpthread -lm
 SAN         = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -O1 \
               -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 SANCC       = $(if $(SANITIZE),-U_FORTIFY_SOURCE)
@@ -164,9 +164,6 @@ $(B)/libllm.a: $(LIB_OBJ) $(B)/sources
 	$(SAY) AR $@
 	$(Q)rm -f $@
 	$(Q)ar rcs $@ $(LIB_OBJ)
-
-# QR codes are llmctl's only
-$(LLMCTL) $(B)/unit/qr: LIBS += -lqrencode
 
 $(LLMCTL): $(CTL_OBJ) $(B)/libllm.a
 	$(SAY) LD $@

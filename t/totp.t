@@ -122,6 +122,10 @@ is(scalar @{ $recovery{first} }, 10, 'ten recovery codes');
 like($r->json->{uri}, qr{^otpauth://totp/nginx-llm:first\?secret=$app{first}&
                          issuer=nginx-llm&algorithm=SHA1&digits=6&period=30$}x,
      'an address for the app');
+my $rows = $r->json->{qr};
+is(scalar(grep { /^[01]{${\ scalar @$rows}}$/ } @$rows), scalar @$rows,
+   'a square of modules');
+like($rows->[0], qr/^1{7}0[01]+01{7}$/, 'with finders in its corners');
 is(admin('first', 'GET', 'totp')->json->{state}, 'pending', 'it is pending');
 ok(!exists admin('first', 'GET', 'totp')->json->{secret},
    'the secret is shown once');

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include <openssl/crypto.h>
+#include <qrencode.h>
 
 #include "llm_admin_int.h"
 
@@ -44,6 +45,7 @@ static int llm_admin_totp_state(llm_admin_ctx_t *c, const char *id,
 static json_t *llm_admin_totp_json(const char *id,
     const llm_totp_info_t *info);
 static json_t *llm_admin_totp_codes(const llm_totp_enrol_t *e);
+static json_t *llm_admin_totp_qr(const char *uri);
 static int llm_admin_totp_glass(llm_admin_ctx_t *c);
 
 
@@ -408,8 +410,9 @@ llm_admin_totp_enrol(llm_admin_ctx_t *c)
                         sizeof(c->err));
 
     if (rc == LLM_OK) {
-        o = json_pack("{s:s, s:s, s:s, s:o, s:s}", "id", k.id,
+        o = json_pack("{s:s, s:s, s:s, s:o, s:o, s:s}", "id", k.id,
                       "secret", e.secret, "uri", e.uri,
+                      "qr", llm_admin_totp_qr(e.uri),
                       "recovery_codes", llm_admin_totp_codes(&e),
                       "state", "pending");
 
@@ -439,6 +442,42 @@ llm_admin_totp_codes(const llm_totp_enrol_t *e)
             return NULL;
         }
     }
+
+    return list;
+}
+
+
+/* a row of the code each, "1" is dark, without the light border around it.
+ * The text is a secret, and the modules are the text */
+
+static json_t *
+llm_admin_totp_qr(const char *uri)
+{
+    int      i, n;
+    char    *row;
+    QRcode  *qr;
+    json_t  *list;
+
+    qr = QRcode_encodeString(uri, 0, QR_ECLEVEL_L, QR_MODE_8, 1);
+    if (qr == NULL) {
+        return json_null();
+    }
+
+    list = json_array();
+    n = qr->width;
+
+    /* they become text in place: the low bit says whether it is dark */
+
+    for (i = 0; i < n * n; i++) {
+        qr->data[i] = (qr->data[i] & 1) ? '1' : '0';
+    }
+
+    for (row = (char *) qr->data, i = 0; i < n; row += n, i++) {
+        (void) json_array_append_new(list, json_stringn(row, (size_t) n));
+    }
+
+    OPENSSL_cleanse(qr->data, (size_t) n * (size_t) n);
+    QRcode_free(qr);
 
     return list;
 }
