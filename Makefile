@@ -78,6 +78,7 @@ NGX_SRC    := $(wildcard ngx_module/*.c)
 HEADERS    := $(wildcard engine/*.h engine/models/*.h kernels/*.h \
                 kernels/ref/*.h kernels/cpu/*.h ngx_module/*.h \
                 ngx_module/*/*.h t/unit/*.h)
+CONSOLE    := $(wildcard ngx_module/console/*.*) scripts/console_embed.sh
 
 UNIT_TOOLS := tokenize_lines
 UNIT_LIBS  := fake_token fake_nvml fake_nvml_old
@@ -123,8 +124,8 @@ $(B)/flags: FORCE
 
 $(B)/sources: FORCE
 	@mkdir -p $(B)
-	@echo '$(LIB_SRC) $(NGX_SRC) $(HEADERS)' | cmp -s - $@ || \
-	    echo '$(LIB_SRC) $(NGX_SRC) $(HEADERS)' > $@
+	@echo '$(LIB_SRC) $(NGX_SRC) $(HEADERS) $(CONSOLE)' | cmp -s - $@ || \
+	    echo '$(LIB_SRC) $(NGX_SRC) $(HEADERS) $(CONSOLE)' > $@
 
 $(B)/nginx-flags: FORCE
 	@mkdir -p $(B)
@@ -199,7 +200,7 @@ $(B)/nginx/objs/Makefile: config config.make scripts/nginx_configure.sh \
 	$(Q)NGX_SRC='$(NGINX_SRC)' CC='$(CC)' NGX_LLM_CC_OPT='$(SAN) $(SANCC)' \
 	    NGX_LLM_LD_OPT='$(SAN)' scripts/nginx_configure.sh $(B)/nginx
 
-$(MODULE): $(B)/nginx/objs/Makefile $(LIB_SRC) $(NGX_SRC) $(HEADERS)
+$(MODULE): $(B)/nginx/objs/Makefile $(LIB_SRC) $(NGX_SRC) $(HEADERS) $(CONSOLE)
 	$(SAY) NGINX $@
 	$(Q)$(MAKE) -C $(B)/nginx -f objs/Makefile modules \
 	    $(if $(V),,>$(B)/nginx/make.log)

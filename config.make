@@ -23,3 +23,24 @@ llm_flags() {               # folder, flags
 
 llm_flags "" "-D_GNU_SOURCE -O2 -Wextra -Wno-unused-parameter -fvisibility=hidden $NGX_LLM_CC_OPT"
 llm_flags "kernels/" "-O3"
+
+
+# the console's files are a header in $NGX_OBJS, which nginx's own -I has
+
+llm_console=`ls $ngx_addon_dir/ngx_module/console/*.html \
+                $ngx_addon_dir/ngx_module/console/*.css \
+                $ngx_addon_dir/ngx_module/console/*.js \
+                $ngx_addon_dir/ngx_module/console/*.svg 2>/dev/null | tr '\n' ' '`
+
+llm_embed="$ngx_addon_dir/scripts/console_embed.sh"
+llm_header="$NGX_OBJS/ngx_http_llm_console_data.h"
+
+cat << END                                                >> $NGX_MAKEFILE
+
+$NGX_OBJS/addon/ngx_module/ngx_http_llm_console.$ngx_objext: $llm_header
+
+$llm_header: $llm_console $llm_embed
+	sh $llm_embed $llm_console > \$@.part
+	mv \$@.part \$@
+
+END

@@ -17,6 +17,7 @@
  *     ngx_http_llm_stream.c         engine events to the client
  *     ngx_http_llm_answer.c         what an answer looks like
  *     ngx_http_llm_admin.c          content phase: administration
+ *     ngx_http_llm_console.c        content phase: the console's files
  *     ngx_http_llm_notify.c         events to a location of the user's
  *     ngx_http_llm_json.c           JSON text, errors
  *     ngx_http_llm_variables.c      $llm_*
@@ -64,6 +65,7 @@
 typedef struct ngx_http_llm_thread_s  ngx_http_llm_thread_t;
 typedef struct ngx_http_llm_notify_s  ngx_http_llm_notify_t;
 typedef struct ngx_http_llm_task_s    ngx_http_llm_task_t;
+typedef struct ngx_http_llm_console_s ngx_http_llm_console_t;
 
 
 /* work for the worker's thread: the first member of its owner's struct */
@@ -148,6 +150,7 @@ typedef struct {
     ngx_str_t           engine;         /* llm_pass */
     uint64_t            engine_hash;
     ngx_flag_t          admin;          /* llm_admin */
+    ngx_http_llm_console_t  *console;   /* llm_console */
 } ngx_http_llm_loc_conf_t;
 
 
@@ -358,6 +361,11 @@ void ngx_http_llm_proxy_settle(ngx_http_request_t *r,
 
 /* ngx_http_llm_admin.c */
 ngx_int_t ngx_http_llm_admin_handler(ngx_http_request_t *r);
+
+/* ngx_http_llm_console.c */
+char *ngx_http_llm_console_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_llm_console_handler(ngx_http_request_t *r);
 
 /* ngx_http_llm_notify.c */
 char *ngx_http_llm_notify_directive(ngx_conf_t *cf, ngx_command_t *cmd,

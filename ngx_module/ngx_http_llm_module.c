@@ -86,6 +86,13 @@ static ngx_command_t  ngx_http_llm_commands[] = {
       0,
       NULL },
 
+    { ngx_string("llm_console"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_llm_console_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("llm_engine"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
       ngx_http_llm_engine_block,
@@ -489,6 +496,22 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         if (clcf->lmt_excpt && clcf->handler == NULL && conf->admin) {
             clcf->handler = ngx_http_llm_admin_handler;
         }
+    }
+
+    if (conf->console == NULL && (clcf->noname || clcf->lmt_excpt)) {
+        conf->console = prev->console;
+
+        if (clcf->lmt_excpt && clcf->handler == NULL && conf->console) {
+            clcf->handler = ngx_http_llm_console_handler;
+        }
+    }
+
+    if (conf->console && conf->auth == 1) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"llm_console\" behind \"llm_auth on\": a "
+                           "browser that opens the page sends no API key; "
+                           "say \"llm_auth off\" there, the page asks for "
+                           "a key itself");
     }
 
     if (conf->admin && conf->auth != 1) {
