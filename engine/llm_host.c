@@ -189,6 +189,7 @@ llm_host_lease(llm_host_t *host)
     atomic_store(&host->holds, 1);
 
     if (died) {
+        atomic_fetch_add(&host->zone->deaths, 1);
         llm_host_log(host, LLM_LOG_WARN,
                      "process %d died with the models, taking over",
                      (int) atomic_load(&host->zone->holder));

@@ -223,6 +223,7 @@ typedef struct {
     _Atomic uint32_t     door_pending;
     _Atomic uint64_t     ticket;
     _Atomic uint32_t     block_hint;
+    _Atomic uint32_t     deaths;    /* of holders, with the lease */
 
     llm_engine_status_t  engine[LLM_ZONE_ENGINES];
 

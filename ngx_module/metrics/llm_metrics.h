@@ -23,9 +23,10 @@
  * Times that are counted are microseconds; the history's clock is
  * CLOCK_MONOTONIC in milliseconds, the same for all processes of the host.
  *
- * Engines are the first models, by name; models of other servers follow as
- * they answer, up to LLM_METRICS_MODELS in all, and what comes after them is
- * "other".  Clients and error codes are bounded in the same way.
+ * Engines are models, by name; models of other servers follow as they answer,
+ * up to LLM_METRICS_MODELS in all, and what comes after them is "other" (so is
+ * what has that name, or "none").  Clients and error codes are bounded in the
+ * same way.  Names are kept as llm_call_text() has them.
  */
 
 
@@ -50,7 +51,7 @@
 #define LLM_METRICS_NOMODEL   (LLM_METRICS_MODELS + 1)  /* model "none" */
 
 #define LLM_METRICS_PERIOD    10000     /* ms between samples */
-#define LLM_METRICS_SAMPLES   361       /* an hour of them */
+#define LLM_METRICS_SAMPLES   376       /* more than an hour of them */
 
 #define LLM_METRICS_BOUNDS    30        /* of a histogram of times */
 #define LLM_METRICS_BUCKETS   (LLM_METRICS_BOUNDS + 1)
@@ -139,6 +140,10 @@ void llm_metrics_audit_waiting(llm_metrics_t *m, pid_t pid, int64_t since);
 void llm_metrics_audit_writable(llm_metrics_t *m, int writable);
 void llm_metrics_audit_unsigned(llm_metrics_t *m, int64_t since);
 
+/* forget what dead processes said: a worker when it starts, before another
+ * process gets the number of one that was killed */
+void llm_metrics_reap(llm_metrics_t *m);
+
 int64_t llm_metrics_clock(void);                /* ms */
 
 
@@ -219,7 +224,8 @@ typedef struct {
     int64_t               time;         /* CLOCK_MONOTONIC, ms */
     int64_t               wall;         /* unix ms */
     uint64_t              workers;
-    uint64_t              restarts;     /* of the engines' process: counter */
+    uint64_t              restarts;     /* of the engines' process, after its
+                                           death: counter */
     uint64_t              lost;         /* call records: counter */
     uint64_t              audit_records;        /* counter */
     uint64_t              audit_failures;       /* counter */
@@ -283,8 +289,9 @@ double llm_metrics_quantile(const uint64_t bucket[LLM_METRICS_BUCKETS],
 int llm_metrics_text(llm_metrics_t *m, llm_zone_t *zone, const char *version,
     int64_t time, llm_buf_t *text);
 
-/* append a label's value, escaped: any bytes.  LLM_NOMEM */
-int llm_metrics_label(llm_buf_t *text, const char *value, size_t len);
+/* a label's value, escaped; len bytes of UTF-8, dst: 2 * len + 1.  Returns its
+ * end, where a zero is */
+char *llm_metrics_label(char *dst, const char *value, size_t len);
 
 
 #endif /* _LLM_METRICS_H_INCLUDED_ */
