@@ -32,7 +32,6 @@
 
 
 #define LLM_STORE_READERS  1024
-#define LLM_STORE_CHUNK    ((size_t) 1 << 20)   /* the file grows by it */
 
 
 static int llm_store_env(llm_store_t *st, const char *path, size_t size,
@@ -635,64 +634,6 @@ llm_store_write(llm_store_t *st, MDB_txn **txn, int create, char *err,
     }
 
     return rc;
-}
-
-
-/*
- * Called by the one writer.  Keeps the map's and the disk's last pages for
- * revocations, which go on when no more can be had, and the file as long as
- * its pages: LMDB leaves a page that it freed at once unwritten.
- */
-
-int
-llm_store_room(llm_store_t *st, int create, char *err, size_t errlen)
-{
-    int          fd, rc;
-    size_t       used, want, max;
-    MDB_envinfo  info;
-    struct stat  sb;
-
-    (void) mdb_env_info(st->env, &info);
-
-    used = info.me_last_pgno + 1;
-    max = info.me_mapsize / st->psize;
-
-    if (create && used + LLM_STORE_RESERVE > max) {
-        return llm_store_error(st, MDB_MAP_FULL, "write", err, errlen);
-    }
-
-    want = (used + LLM_STORE_RESERVE < max ? used + LLM_STORE_RESERVE : max)
-           * st->psize;
-
-    rc = mdb_env_get_fd(st->env, &fd);
-
-    if (rc != 0 || fstat(fd, &sb) == -1) {
-        return llm_store_error(st, rc ? rc : errno, "stat", err, errlen);
-    }
-
-    if ((uint64_t) sb.st_size >= want) {
-        return LLM_OK;
-    }
-
-    if (want + LLM_STORE_CHUNK <= info.me_mapsize) {
-        want += LLM_STORE_CHUNK;
-    }
-
-    if (fallocate(fd, 0, sb.st_size, (off_t) want - sb.st_size) == 0) {
-        return LLM_OK;
-    }
-
-    rc = errno;
-
-    if (create && rc != EOPNOTSUPP && rc != ENOSYS && rc != EINTR) {
-        return llm_store_error(st, rc, "write", err, errlen);
-    }
-
-    if (ftruncate(fd, (off_t) want) == -1 && create) {
-        return llm_store_error(st, errno, "write", err, errlen);
-    }
-
-    return LLM_OK;
 }
 
 

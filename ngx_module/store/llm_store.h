@@ -166,6 +166,14 @@ uint64_t llm_store_seen(const llm_store_t *st);
  * its look-ups waits for a page fault.  0.1 s a million keys */
 void llm_store_warm(llm_store_t *st);
 
+/*
+ * Could a key be looked up, and another one be made, now?  Looks at the file,
+ * the map and the disk, and writes nothing; it may block as a disk does.
+ * LLM_FULL: no room for a key, though revoking works.  LLM_AWAY: data.mdb was
+ * removed or replaced, so that other processes change another one.
+ */
+int llm_store_ready(llm_store_t *st, char *err, size_t errlen);
+
 /* drop readers of dead processes */
 int llm_store_check(llm_store_t *st, char *err, size_t errlen);
 

@@ -21,6 +21,7 @@
  *
  *     llm_create.c       makes a store
  *     llm_store.c        the environment, transactions, errors
+ *     llm_store_room.c   room in the map and on the disk
  *     llm_store_files.c  its files
  *     llm_owner.c        root and a store that is another's
  *     llm_scan.c         checks its pages before LMDB follows them
