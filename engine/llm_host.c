@@ -195,6 +195,7 @@ llm_host_lease(llm_host_t *host)
                      (int) atomic_load(&host->zone->holder));
     }
 
+    atomic_store(&host->zone->held, host->hash);
     atomic_store(&host->zone->holder, (int32_t) getpid());
 
     return LLM_OK;

@@ -218,6 +218,7 @@ typedef struct {
     _Atomic int32_t      holder;    /* its process, 0: none */
     _Atomic uint32_t     takeovers;
     _Atomic uint64_t     wanted;    /* hash of the configuration in force */
+    _Atomic uint64_t     held;      /* of the holder's */
 
     int32_t              door;      /* eventfd: workers to the engine */
     _Atomic uint32_t     door_pending;

@@ -14,6 +14,7 @@
  *     ngx_http_llm_calls.c          records of calls and usage, to the store
  *     ngx_http_llm_proxy.c          models and tokens of other model servers
  *     ngx_http_llm_handler.c        content phase: routes, body, submission
+ *     ngx_http_llm_health.c         /healthz and /readyz
  *     ngx_http_llm_stream.c         engine events to the client
  *     ngx_http_llm_answer.c         what an answer looks like
  *     ngx_http_llm_admin.c          content phase: administration
@@ -90,6 +91,21 @@ typedef struct {
 } ngx_http_llm_body_t;
 
 
+/* whether requests can be served, as far as a worker's thread has to look */
+typedef struct {
+    ngx_queue_t          waiting;       /* requests, for a look's end */
+    ngx_event_t          late;
+    ngx_msec_t           looked;        /* ngx_current_msec */
+    int                  store_rc;      /* of the last look, for the log */
+    int                  audit_rc;
+    const char          *store;         /* "ok", or why not */
+    const char          *audit;         /* NULL: no trail is kept */
+    unsigned             known:1;
+    unsigned             looking:1;
+    unsigned             hangs:1;       /* the look that goes on does */
+} ngx_http_llm_health_t;
+
+
 /* one process's share: worker or single process */
 typedef struct {
     ngx_int_t            index;         /* in the zone, -1: none */
@@ -100,6 +116,7 @@ typedef struct {
     time_t               calls_tried;
     uint64_t             txnid;         /* of the store, parameters known */
     ngx_http_llm_thread_t *thread;
+    ngx_http_llm_health_t health;
 
     llm_call_t          *call;          /* records that wait, from malloc */
     size_t               n_call;
@@ -246,6 +263,7 @@ typedef struct {
     unsigned                first_token:1;
     unsigned                silent:1;   /* nothing was sent since the timer */
     unsigned                finished:1; /* the last bytes were passed on */
+    unsigned                health:1;   /* /healthz, /readyz */
     unsigned                replace:1;  /* filter: our error for the core's */
     unsigned                replaced:1;
 } ngx_http_llm_ctx_t;
@@ -377,6 +395,23 @@ void ngx_http_llm_notify_kick(ngx_http_llm_main_conf_t *mcf);
 /* ngx_http_llm_handler.c */
 ngx_int_t ngx_http_llm_handler(ngx_http_request_t *r);
 void ngx_http_llm_cleanup(void *data);
+
+/* NGX_OK: the request's method is one of these */
+ngx_int_t ngx_http_llm_allow(ngx_http_request_t *r, ngx_uint_t methods,
+    const char *names);
+
+/* ngx_http_llm_health.c */
+ngx_int_t ngx_http_llm_healthz(ngx_http_request_t *r);
+ngx_int_t ngx_http_llm_readyz(ngx_http_request_t *r);
+
+/* an engine's own report, NULL while nobody has loaded it; any thread */
+llm_engine_status_t *ngx_http_llm_engine_status(ngx_http_llm_main_conf_t *mcf,
+    uint64_t hash);
+
+/* LOADING, READY or FAILED; any thread */
+llm_engine_state_e ngx_http_llm_engine_state(ngx_http_llm_main_conf_t *mcf,
+    uint64_t hash);
+const char *ngx_http_llm_state_name(llm_engine_state_e state);
 
 /* ngx_http_llm_stream.c */
 void ngx_http_llm_wake(ngx_http_request_t *r);

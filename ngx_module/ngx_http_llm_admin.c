@@ -422,35 +422,22 @@ ngx_http_llm_admin_status(void *data)
     ngx_http_llm_main_conf_t  *mcf = data;
 
     json_t               *list, *o;
-    uint32_t              state;
-    ngx_uint_t            i, k;
-    llm_zone_t           *z;
+    uint64_t              hash;
+    ngx_uint_t            i;
     llm_engine_conf_t    *ec;
+    llm_engine_state_e    state;
     llm_engine_status_t  *es;
 
-    static const char  *names[] = { "loading", "loading", "ready", "failed" };
-
     list = json_array();
-    z = ngx_http_llm_zone(mcf);
     ec = mcf->engines.elts;
 
     for (i = 0; i < mcf->engines.nelts; i++) {
-        o = json_pack("{s:s}", "engine", ec[i].name);
-        es = NULL;
+        hash = llm_engine_hash(ec[i].name, ngx_strlen(ec[i].name));
+        state = ngx_http_llm_engine_state(mcf, hash);
+        es = ngx_http_llm_engine_status(mcf, hash);
 
-        for (k = 0; z && atomic_load(&z->holder) && k < LLM_ZONE_ENGINES; k++)
-        {
-            if (atomic_load(&z->engine[k].hash)
-                == llm_engine_hash(ec[i].name, ngx_strlen(ec[i].name)))
-            {
-                es = &z->engine[k];
-            }
-        }
-
-        state = es ? atomic_load(&es->state) : 0;
-
-        (void) json_object_set_new(o, "state",
-                                   json_string(names[state > 3 ? 0 : state]));
+        o = json_pack("{s:s,s:s}", "engine", ec[i].name, "state",
+                      ngx_http_llm_state_name(state));
 
         if (es) {
             (void) json_object_set_new(o, "running",

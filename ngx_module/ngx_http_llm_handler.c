@@ -27,13 +27,6 @@ static uint64_t ngx_http_llm_account(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_submit(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_models(ngx_http_request_t *r);
-static ngx_int_t ngx_http_llm_health(ngx_http_request_t *r);
-static ngx_int_t ngx_http_llm_allow(ngx_http_request_t *r,
-    ngx_uint_t methods, const char *names);
-static ngx_int_t ngx_http_llm_health_body(ngx_http_request_t *r,
-    const char *status, ngx_str_t *body);
-static llm_engine_status_t *ngx_http_llm_status(ngx_http_request_t *r);
-static llm_engine_state_e ngx_http_llm_state(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -66,7 +59,11 @@ ngx_http_llm_handler(ngx_http_request_t *r)
     }
 
     if (ngx_http_llm_ends(&r->uri, "/healthz")) {
-        return ngx_http_llm_health(r);
+        return ngx_http_llm_healthz(r);
+    }
+
+    if (ngx_http_llm_ends(&r->uri, "/readyz")) {
+        return ngx_http_llm_readyz(r);
     }
 
     if (ngx_http_llm_ends(&r->uri, "/models")
@@ -92,7 +89,7 @@ ngx_http_llm_ends(ngx_str_t *uri, const char *tail)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_llm_allow(ngx_http_request_t *r, ngx_uint_t methods,
     const char *names)
 {
@@ -131,9 +128,11 @@ ngx_http_llm_may_use(ngx_http_llm_ctx_t *ctx)
 static ngx_int_t
 ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
 {
-    ngx_int_t               rc;
-    ngx_http_llm_ctx_t     *ctx;
-    ngx_http_llm_worker_t  *w;
+    ngx_int_t                  rc;
+    ngx_http_llm_ctx_t        *ctx;
+    ngx_http_llm_worker_t     *w;
+    ngx_http_llm_loc_conf_t   *lcf;
+    ngx_http_llm_main_conf_t  *mcf;
 
     rc = ngx_http_llm_allow(r, NGX_HTTP_POST, "POST");
     if (rc != NGX_OK) {
@@ -141,7 +140,9 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
     }
 
     ctx = ngx_http_llm_get_ctx(r);
-    w = ngx_http_llm_worker(r);
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+    w = mcf->worker;
 
     if (r != r->main) {
         return ngx_http_llm_error(r, NGX_HTTP_FORBIDDEN, "forbidden",
@@ -160,9 +161,7 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
 
     if (!ctx->authenticated && w && w->store) {
         /* nobody has looked at the store for this request */
-        ngx_http_llm_notice_txnid(ngx_http_get_module_main_conf(r,
-                                                       ngx_http_llm_module),
-                                  llm_store_txnid(w->store));
+        ngx_http_llm_notice_txnid(mcf, llm_store_txnid(w->store));
     }
 
     if (!ngx_http_llm_may_use(ctx)) {
@@ -178,7 +177,9 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
                                   LLM_BODY_MAX);
     }
 
-    if (ngx_http_llm_state(r) == LLM_ENGINE_FAILED) {
+    if (ngx_http_llm_engine_state(mcf, lcf->engine_hash)
+        == LLM_ENGINE_FAILED)
+    {
         return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                   "engine_unavailable",
                                   "the engine could not be started; its "
@@ -186,10 +187,7 @@ ngx_http_llm_completion(ngx_http_request_t *r, llm_api_e api)
     }
 
     if (w && w->index >= 0) {
-        ctx->slot = llm_slot_claim(ngx_http_llm_zone(
-                        ngx_http_get_module_main_conf(r,
-                                                      ngx_http_llm_module)),
-                        (int) w->index);
+        ctx->slot = llm_slot_claim(ngx_http_llm_zone(mcf), (int) w->index);
     }
 
     if (ctx->slot < 0) {
@@ -460,129 +458,6 @@ ngx_http_llm_cleanup(void *data)
         llm_slot_release(ngx_http_llm_zone(mcf), (int) ctx->slot);
         ctx->slot = -1;
     }
-}
-
-
-/* the engine's own report, NULL while nobody has loaded it */
-
-static llm_engine_status_t *
-ngx_http_llm_status(ngx_http_request_t *r)
-{
-    ngx_uint_t                 i;
-    llm_zone_t                *z;
-    ngx_http_llm_loc_conf_t   *lcf;
-    ngx_http_llm_main_conf_t  *mcf;
-
-    lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
-    z = ngx_http_llm_zone(mcf);
-
-    /* a holder that has left, or died, took its states along */
-
-    if (atomic_load(&z->holder) == 0) {
-        return NULL;
-    }
-
-    for (i = 0; i < LLM_ZONE_ENGINES; i++) {
-        if (atomic_load(&z->engine[i].hash) == lcf->engine_hash) {
-            return &z->engine[i];
-        }
-    }
-
-    return NULL;
-}
-
-
-static llm_engine_state_e
-ngx_http_llm_state(ngx_http_request_t *r)
-{
-    llm_engine_status_t  *es = ngx_http_llm_status(r);
-
-    return es ? (llm_engine_state_e) atomic_load(&es->state)
-              : LLM_ENGINE_LOADING;
-}
-
-
-static ngx_int_t
-ngx_http_llm_health(ngx_http_request_t *r)
-{
-    ngx_int_t            rc;
-    ngx_str_t            body;
-    const char          *name;
-    llm_engine_state_e   state;
-
-    rc = ngx_http_llm_allow(r, NGX_HTTP_GET|NGX_HTTP_HEAD, "GET, HEAD");
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    state = ngx_http_llm_state(r);
-
-    name = state == LLM_ENGINE_READY ? "ok"
-           : state == LLM_ENGINE_FAILED ? "failed" : "loading";
-
-    if (ngx_http_llm_health_body(r, name, &body) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_llm_send_json(r, state == LLM_ENGINE_READY
-                                     ? NGX_HTTP_OK
-                                     : NGX_HTTP_SERVICE_UNAVAILABLE, &body);
-}
-
-
-/* everybody learns whether the engine serves; who has a key, how busy it is */
-
-static ngx_int_t
-ngx_http_llm_health_body(ngx_http_request_t *r, const char *status,
-    ngx_str_t *body)
-{
-    u_char               *p;
-    llm_zone_t           *z;
-    ngx_http_llm_ctx_t   *ctx;
-    llm_engine_status_t  *es;
-
-    p = ngx_pnalloc(r->pool, 1024);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    body->data = p;
-    p = ngx_sprintf(p, "{\"status\":\"%s\"", status);
-
-    ctx = ngx_http_llm_get_ctx(r);
-    es = ngx_http_llm_status(r);
-
-    if (ctx->authenticated && es) {
-        z = ngx_http_llm_zone(ngx_http_get_module_main_conf(r,
-                                                        ngx_http_llm_module));
-
-        p = ngx_sprintf(p, ",\"running\":%uD,\"waiting\":%uD,"
-                        "\"kv_blocks_used\":%uD,\"kv_blocks\":%uD,"
-                        "\"steps\":%uL,\"prefill_tokens\":%uL,"
-                        "\"decode_tokens\":%uL,\"preemptions\":%uL,",
-                        atomic_load(&es->running), atomic_load(&es->waiting),
-                        atomic_load(&es->blocks_used),
-                        atomic_load(&es->blocks), atomic_load(&es->steps),
-                        atomic_load(&es->prefill_tokens),
-                        atomic_load(&es->decode_tokens),
-                        atomic_load(&es->preemptions));
-        p = ngx_sprintf(p, "\"slots_used\":%d,\"body_blocks_used\":%d,"
-                        "\"workers\":%d,\"takeovers\":%uD,\"holder\":%D",
-                        llm_zone_slots_used(z), llm_zone_blocks_used(z),
-                        llm_zone_workers(z), atomic_load(&z->takeovers),
-                        atomic_load(&z->holder));
-    }
-
-    p = ngx_sprintf(p, "}\n");
-    body->len = (size_t) (p - body->data);
-
-    return NGX_OK;
 }
 
 

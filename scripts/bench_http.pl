@@ -59,7 +59,7 @@ http {
         open_file_cache max=10;
 
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /open/ { alias %%DIR%%/html/; }
         location /open/v1/ { llm_auth off; llm_pass demo; }
         location /keys/ { llm_auth on; alias %%DIR%%/html/; }

@@ -94,6 +94,11 @@ http {
             llm_auth off;
             llm_pass demo;
         }
+
+        location = /readyz {
+            llm_auth off;
+            llm_pass demo;
+        }
     }
 }
 END
@@ -134,10 +139,10 @@ else
 fi
 
 for ((i = 0; ; i++)); do
-    curl -fs -o /dev/null --max-time 2 "$url/healthz" && break
+    curl -fs -o /dev/null --max-time 2 "$url/readyz" && break
     if [ "$i" -ge 100 ]; then
         tail -n 10 "$demo/error.log" >&2
-        echo "nginx-llm: the demo model does not answer on $url/healthz;" \
+        echo "nginx-llm: the demo model is not ready on $url/readyz;" \
              "see $demo/error.log" >&2
         exit 1
     fi

@@ -36,7 +36,7 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         root %%DIR%%/html;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location = /page.txt { llm_auth on; }
         location /ops/ { llm_auth on role=operator; alias %%DIR%%/html/; }
         location /admin/ { llm_auth on role=admin; alias %%DIR%%/html/; }

@@ -70,7 +70,7 @@ http {
         root %%DIR%%/html;
 
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location = /report {
             access_log %%DIR%%/report.log report;
             return 204;

@@ -35,7 +35,7 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         root %%DIR%%/html;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location = /page { llm_auth on; access_log %%DIR%%/llm.log llm; }
         location /any/ { satisfy any; allow all; llm_auth on; llm_admin; }

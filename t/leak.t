@@ -71,7 +71,7 @@ http {
             proxy_buffering off;
             proxy_pass http://127.0.0.1:%%PORT_1%%;
         }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /ping { llm_auth on; root %%DIR%%/html; }
     }
@@ -79,7 +79,7 @@ http {
 END
 
 $t->file('html/ping', "pong\n");
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 
 my $url = 'http://127.0.0.1:' . $t->port(0);
 
@@ -111,7 +111,7 @@ sub calls {
 sub settle {
     $t->reload;
     ok(wait_for(sub { !$t->pids('old_worker') }, 20), 'calls are written');
-    wait_for { $t->get('/healthz')->{status} == 200 };
+    wait_for { $t->get('/readyz')->{status} == 200 };
 }
 
 

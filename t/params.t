@@ -29,14 +29,14 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
         location /other/v1/ { llm_auth on; llm_pass other; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
     }
 }
 END
 $t->conf($conf)->start;
 
-sub ready { return wait_for { $t->get('/healthz')->{status} == 200 } }
+sub ready { return wait_for { $t->get('/readyz')->{status} == 200 } }
 
 sub patch {
     my ($set) = @_;

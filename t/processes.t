@@ -27,7 +27,7 @@ http {
     server {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location = /state/healthz { llm_auth on; llm_pass demo; }
     }
 }
@@ -57,7 +57,7 @@ sub is_clean {
     my $state;
     wait_for {
         $state = state();
-        $state->{status} eq 'ok' && $state->{slots_used} == 0
+        $state->{engine} eq 'ready' && $state->{slots_used} == 0
             && $state->{body_blocks_used} == 0
             && $state->{kv_blocks_used} == 0 && $state->{running} == 0
             && $state->{waiting} == 0

@@ -25,7 +25,7 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
         location /wide/ { llm_auth on; llm_pass wide; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location = /wide/healthz { llm_auth on; llm_pass wide; }
     }
     server {

@@ -40,14 +40,14 @@ http {
     server {
         listen 127.0.0.1:%%PORT_0%% backlog=4096;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /ping { llm_auth on; root %%DIR%%/html; }
     }
 }
 END
 
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 
 sub complete {
     my ($key, $tokens, %o) = @_;
@@ -209,7 +209,7 @@ sub still {
 }
 
 $t->reload;
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 still('after a reload');
 
 my $stream = $t->client(uri => '/v1/completions', key => $conc, body => {
@@ -224,7 +224,7 @@ for (1 .. 2) {
 }
 
 $stream->close;
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 still('after kill -9 of the workers');
 is(complete($conc, 1)->{status}, 200, 'a dead worker\'s requests have ended')
     for 1 .. 2;
@@ -235,12 +235,12 @@ sleep 1;
 $t->kill_role('master');
 $t->stop;
 $t->start;
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 still('after kill -9 of all');
 
 $t->quit;
 $t->start;
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 still('after a restart');
 
 cmp_ok(usage($free_id)->{calls}, '>=', 1, 'calls are counted without limits');

@@ -40,7 +40,7 @@ http {
     server {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ {
             llm_auth on;
             llm_admin;

@@ -33,7 +33,7 @@ http {
         root %%DIR%%/html;
         add_header X-Worker $pid always;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location = /page { llm_auth on; }
         location /ops/ { llm_auth on role=operator; alias %%DIR%%/html/; }

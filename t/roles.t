@@ -29,14 +29,14 @@ http {
     server {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /ops/ { llm_auth on role=operator; alias %%DIR%%/html/; }
     }
 }
 END
 
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 
 # a fresh victim for each cell that changes one
 

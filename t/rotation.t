@@ -52,7 +52,7 @@ http {
             proxy_buffering off;
             proxy_pass http://127.0.0.1:%%PORT_1%%;
         }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /ping { llm_auth on; root %%DIR%%/html; }
     }
@@ -64,7 +64,7 @@ $conf =~ s/AGE//;
 
 $t->file('html/ping', "pong\n");
 $t->conf($conf)->start;
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 
 my @secret = ($admin, $first, values %ends);    # to look for in the end
 
@@ -299,7 +299,7 @@ like($t->get('/ping', key => $ends{'6d'})->header('x-llm-key-expires'),
 
 my ($aged, $aged_id) = fresh();
 ok($t->reload($aging), 'a configuration with a maximum age');
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 ok(wait_for(sub { ping($aged) eq '401 key_too_old' }, 20), 'a key gets too old');
 $r = $t->get('/ping', key => $aged);
 like($r->json->{error}{message}, qr/rotated/, 'the message says what to do');

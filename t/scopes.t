@@ -58,7 +58,7 @@ http {
 
         location /v1/ { llm_auth on; llm_pass demo; }
         location /other/v1/ { llm_auth on; llm_pass other; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /up/ {
             llm_auth on;
@@ -92,7 +92,7 @@ http {
 END
 
 $t->file('html/ping', "pong\n");
-wait_for { $t->get('/healthz')->{status} == 200 };
+wait_for { $t->get('/readyz')->{status} == 200 };
 
 sub code { return eval { $_[0]->json->{error}{code} } // '' }
 

@@ -39,7 +39,7 @@ http {
             internal;
             proxy_pass http://127.0.0.1:%%PORT_1%%;
         }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /v1/ { llm_auth on; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location / {

@@ -50,7 +50,7 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         root %%DIR%%/html;
         location /v1/ { llm_auth on; llm_pass demo; }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
         location /page { llm_auth on; try_files /page =404; }
         location /up/ { llm_auth on; proxy_pass http://127.0.0.1:%%PORT_1%%/; }

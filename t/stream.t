@@ -41,7 +41,7 @@ http {
             llm_auth on;
             llm_pass demo;
         }
-        location = /healthz { llm_auth off; llm_pass demo; }
+        location = /readyz { llm_auth off; llm_pass demo; }
     }
 }
 END

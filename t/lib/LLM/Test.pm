@@ -388,7 +388,8 @@ sub config_test {
 
 
 # Starts nginx and waits until it accepts on every port of the configuration
-# and /healthz (o: healthz => 0 for none) is 200.
+# and /readyz is 200, or else /healthz says that the engine is ready, where it
+# has one of these (o: ready => 0: does not wait for that).
 sub start {
     my ($self, %o) = @_;
 
@@ -413,12 +414,27 @@ sub start {
 
     my $conf = slurp("$self->{dir}/nginx.conf");
 
-    if ($o{healthz} // $conf =~ m{/healthz}) {
-        wait_for { $self->get('/healthz')->{status} == 200 } START_TIME
-            or do { $self->diag_log; die "/healthz is not 200\n" };
+    if ($o{ready} // $conf =~ m{ /(?:readyz|healthz)\b}) {
+        wait_for { $self->ready } START_TIME
+            or do { $self->diag_log; die "it is not ready\n" };
     }
 
     return $self;
+}
+
+
+# 1 when the model is loaded.
+sub ready {
+    my ($self) = @_;
+
+    my $r = $self->get('/readyz');
+
+    return 1 if $r->{status} == 200;
+
+    $r = $self->get('/healthz') if $r->{status} == 404;
+
+    return (($r->json // {})->{engine} // '') eq 'ready'
+        && $r->{status} == 200;
 }
 
 

@@ -1,0 +1,531 @@
+
+/*
+ * Copyright (C) nginx-llm contributors
+ *
+ * /healthz: the process lives, that is all.  /readyz: a request would be
+ * served, that is, the engine has its model, and the key store and the audit
+ * trail can be read and written.
+ *
+ * What an engine says of itself is in the zone.  The look at the files blocks:
+ * it is a task of the worker's thread, its result counts for a second, and
+ * requests that come meanwhile wait for it together.  A look that takes too
+ * long is an answer too.  Why something is not ready is in the error log, once
+ * each time that this changes; the answer names no path.
+ *
+ * All of it is on the event loop of a worker, but for ngx_http_llm_look_run()
+ * and what it calls.
+ */
+
+
+#include "ngx_http_llm.h"
+#include <signal.h>
+
+
+#define NGX_HTTP_LLM_LOOK_GOOD  1000        /* ms that a look counts */
+#define NGX_HTTP_LLM_LOOK_LATE  5000
+
+
+typedef struct {
+    ngx_http_llm_task_t        task;
+    ngx_http_llm_main_conf_t  *mcf;
+    int                        store_rc;
+    int                        audit_rc;
+    const char                *store;
+    const char                *audit;       /* NULL: no trail is kept */
+    char                       store_err[LLM_ERRLEN];
+    char                       audit_err[LLM_ERRLEN];
+} ngx_http_llm_look_t;
+
+
+typedef struct {
+    ngx_queue_t                queue;
+    ngx_http_request_t        *request;     /* NULL: it does not wait */
+} ngx_http_llm_waiter_t;
+
+
+static ngx_int_t ngx_http_llm_health_begin(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_ready_answer(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_health_send(ngx_http_request_t *r,
+    ngx_uint_t status, const char *name, ngx_http_llm_health_t *h);
+static u_char *ngx_http_llm_health_details(u_char *p, llm_zone_t *z,
+    llm_engine_status_t *es);
+static ngx_int_t ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf,
+    ngx_log_t *log);
+static void ngx_http_llm_look_run(ngx_http_llm_task_t *task,
+    llm_store_t *store, llm_calls_t *calls);
+static const char *ngx_http_llm_look_word(int rc);
+static void ngx_http_llm_look_done(ngx_http_llm_task_t *task);
+static void ngx_http_llm_look_log(const char *what, int *last, int rc,
+    const char *err);
+static void ngx_http_llm_look_late(ngx_event_t *ev);
+static void ngx_http_llm_look_known(ngx_http_llm_health_t *h,
+    const char *store, const char *audit);
+static ngx_int_t ngx_http_llm_wait(ngx_http_request_t *r,
+    ngx_http_llm_health_t *h);
+static void ngx_http_llm_wait_cleanup(void *data);
+
+
+ngx_int_t
+ngx_http_llm_healthz(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_llm_health_begin(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_llm_health_send(r, NGX_HTTP_OK, "ok", NULL);
+}
+
+
+ngx_int_t
+ngx_http_llm_readyz(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_http_llm_health_t     *h;
+    ngx_http_llm_main_conf_t  *mcf;
+
+    rc = ngx_http_llm_health_begin(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+    h = &mcf->worker->health;
+
+    if (mcf->store.len == 0
+        || h->hangs
+        || (h->known
+            && ngx_current_msec - h->looked < NGX_HTTP_LLM_LOOK_GOOD))
+    {
+        return ngx_http_llm_ready_answer(r);
+    }
+
+    if (!h->looking && ngx_http_llm_look(mcf, r->connection->log) != NGX_OK) {
+        ngx_http_llm_look_known(h, "not open", h->audit);
+        return ngx_http_llm_ready_answer(r);
+    }
+
+    return ngx_http_llm_wait(r, h);
+}
+
+
+/* a probe leaves no record in the audit trail, which may be what is broken */
+
+static ngx_int_t
+ngx_http_llm_health_begin(ngx_http_request_t *r)
+{
+    ngx_int_t            rc;
+    ngx_http_llm_ctx_t  *ctx;
+
+    rc = ngx_http_llm_allow(r, NGX_HTTP_GET|NGX_HTTP_HEAD, "GET, HEAD");
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx = ngx_http_llm_get_ctx(r);
+    ctx->health = 1;
+
+    if (ngx_http_llm_worker(r) == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_discard_request_body(r);
+}
+
+
+static ngx_int_t
+ngx_http_llm_ready_answer(ngx_http_request_t *r)
+{
+    ngx_uint_t                 ready;
+    ngx_http_llm_health_t     *h;
+    ngx_http_llm_loc_conf_t   *lcf;
+    ngx_http_llm_main_conf_t  *mcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+    h = &mcf->worker->health;
+
+    ready = (ngx_http_llm_engine_state(mcf, lcf->engine_hash)
+             == LLM_ENGINE_READY);
+
+    if (mcf->store.len) {
+        ready = ready && ngx_strcmp(h->store, "ok") == 0
+                && (h->audit == NULL || ngx_strcmp(h->audit, "ok") == 0);
+    }
+
+    return ngx_http_llm_health_send(r, ready ? NGX_HTTP_OK
+                                             : NGX_HTTP_SERVICE_UNAVAILABLE,
+                                    ready ? "ready" : "not ready",
+                                    mcf->store.len ? h : NULL);
+}
+
+
+/* everybody learns whether it serves; who has a key, how busy it is */
+
+static ngx_int_t
+ngx_http_llm_health_send(ngx_http_request_t *r, ngx_uint_t status,
+    const char *name, ngx_http_llm_health_t *h)
+{
+    u_char                    *p;
+    ngx_str_t                  body, value;
+    ngx_http_llm_ctx_t        *ctx;
+    llm_engine_status_t       *es;
+    ngx_http_llm_loc_conf_t   *lcf;
+    ngx_http_llm_main_conf_t  *mcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
+
+    p = ngx_pnalloc(r->pool, 1024);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.data = p;
+
+    p = ngx_sprintf(p, "{\"status\":\"%s\",\"engine\":\"%s\"", name,
+                    ngx_http_llm_state_name(ngx_http_llm_engine_state(mcf,
+                                                        lcf->engine_hash)));
+
+    if (h) {
+        p = ngx_sprintf(p, ",\"store\":\"%s\"", h->store);
+
+        if (h->audit) {
+            p = ngx_sprintf(p, ",\"audit\":\"%s\"", h->audit);
+        }
+    }
+
+    ctx = ngx_http_llm_get_ctx(r);
+    es = ngx_http_llm_engine_status(mcf, lcf->engine_hash);
+
+    if (ctx->authenticated && es) {
+        p = ngx_http_llm_health_details(p, ngx_http_llm_zone(mcf), es);
+    }
+
+    p = ngx_cpymem(p, "}\n", 2);
+    body.len = (size_t) (p - body.data);
+
+    ngx_str_set(&value, "no-store");
+
+    if (ngx_http_llm_header(r, "Cache-Control", &value) == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_llm_send_json(r, status, &body);
+}
+
+
+static u_char *
+ngx_http_llm_health_details(u_char *p, llm_zone_t *z, llm_engine_status_t *es)
+{
+    p = ngx_sprintf(p, ",\"running\":%uD,\"waiting\":%uD,"
+                    "\"kv_blocks_used\":%uD,\"kv_blocks\":%uD,"
+                    "\"steps\":%uL,\"prefill_tokens\":%uL,"
+                    "\"decode_tokens\":%uL,\"preemptions\":%uL,",
+                    atomic_load(&es->running), atomic_load(&es->waiting),
+                    atomic_load(&es->blocks_used), atomic_load(&es->blocks),
+                    atomic_load(&es->steps),
+                    atomic_load(&es->prefill_tokens),
+                    atomic_load(&es->decode_tokens),
+                    atomic_load(&es->preemptions));
+
+    return ngx_sprintf(p, "\"slots_used\":%d,\"body_blocks_used\":%d,"
+                       "\"workers\":%d,\"takeovers\":%uD,\"holder\":%D",
+                       llm_zone_slots_used(z), llm_zone_blocks_used(z),
+                       llm_zone_workers(z), atomic_load(&z->takeovers),
+                       atomic_load(&z->holder));
+}
+
+
+llm_engine_status_t *
+ngx_http_llm_engine_status(ngx_http_llm_main_conf_t *mcf, uint64_t hash)
+{
+    ngx_uint_t   i;
+    llm_zone_t  *z;
+
+    z = ngx_http_llm_zone(mcf);
+
+    /* a holder that has left, or died, took its states along */
+
+    if (z == NULL || atomic_load(&z->holder) == 0) {
+        return NULL;
+    }
+
+    for (i = 0; i < LLM_ZONE_ENGINES; i++) {
+        if (atomic_load(&z->engine[i].hash) == hash) {
+            return &z->engine[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * A holder of another configuration finishes what it has and takes nothing
+ * new: for who comes now, the next one's models are to be loaded.  One that
+ * was killed has left its states, until the next one has the lease.
+ */
+
+llm_engine_state_e
+ngx_http_llm_engine_state(ngx_http_llm_main_conf_t *mcf, uint64_t hash)
+{
+    pid_t                 holder;
+    llm_zone_t           *z;
+    llm_engine_state_e    state;
+    llm_engine_status_t  *es;
+
+    z = ngx_http_llm_zone(mcf);
+    es = ngx_http_llm_engine_status(mcf, hash);
+
+    if (es == NULL || atomic_load(&z->held) != atomic_load(&z->wanted)) {
+        return LLM_ENGINE_LOADING;
+    }
+
+    holder = (pid_t) atomic_load(&z->holder);
+
+    if (holder <= 0 || (kill(holder, 0) == -1 && ngx_errno == ESRCH)) {
+        return LLM_ENGINE_LOADING;
+    }
+
+    state = (llm_engine_state_e) atomic_load(&es->state);
+
+    return state == LLM_ENGINE_READY || state == LLM_ENGINE_FAILED
+           ? state : LLM_ENGINE_LOADING;
+}
+
+
+const char *
+ngx_http_llm_state_name(llm_engine_state_e state)
+{
+    switch (state) {
+
+    case LLM_ENGINE_READY:
+        return "ready";
+
+    case LLM_ENGINE_FAILED:
+        return "failed";
+
+    default:
+        return "loading";
+    }
+}
+
+
+static ngx_int_t
+ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
+{
+    ngx_http_llm_look_t    *t;
+    ngx_http_llm_health_t  *h = &mcf->worker->health;
+
+    t = ngx_calloc(sizeof(ngx_http_llm_look_t), log);
+    if (t == NULL) {
+        return NGX_ERROR;
+    }
+
+    t->task.run = ngx_http_llm_look_run;
+    t->task.done = ngx_http_llm_look_done;
+    t->mcf = mcf;
+
+    if (ngx_http_llm_post(mcf, &t->task, log) != NGX_OK) {
+        ngx_free(t);
+        return NGX_ERROR;
+    }
+
+    if (h->waiting.next == NULL) {
+        ngx_queue_init(&h->waiting);
+    }
+
+    h->looking = 1;
+    h->late.handler = ngx_http_llm_look_late;
+    h->late.data = h;
+    h->late.log = ngx_cycle->log;
+
+    ngx_add_timer(&h->late, NGX_HTTP_LLM_LOOK_LATE);
+
+    return NGX_OK;
+}
+
+
+/* on the thread */
+
+static void
+ngx_http_llm_look_run(ngx_http_llm_task_t *task, llm_store_t *store,
+    llm_calls_t *calls)
+{
+    ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
+
+    t->store_rc = llm_store_ready(store, t->store_err, sizeof(t->store_err));
+    t->store = ngx_http_llm_look_word(t->store_rc);
+
+    if (t->store_rc == LLM_OK && t->mcf->secret) {
+        t->store_rc = llm_store_verify(store, t->mcf->secret, t->store_err,
+                                       sizeof(t->store_err));
+
+        t->store = t->store_rc == LLM_INVALID
+                   ? "of another secret"
+                   : ngx_http_llm_look_word(t->store_rc);
+    }
+}
+
+
+static const char *
+ngx_http_llm_look_word(int rc)
+{
+    switch (rc) {
+
+    case LLM_OK:
+        return "ok";
+
+    case LLM_FULL:
+        return "full";
+
+    case LLM_AWAY:
+        return "removed";
+
+    case LLM_INVALID:
+        return "damaged";
+
+    case LLM_NOMEM:
+        return "no memory";
+
+    default:
+        return "failed";
+    }
+}
+
+
+static void
+ngx_http_llm_look_done(ngx_http_llm_task_t *task)
+{
+    ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
+
+    ngx_http_llm_health_t  *h = &t->mcf->worker->health;
+
+    if (h->late.timer_set) {
+        ngx_del_timer(&h->late);
+    }
+
+    h->looking = 0;
+    h->hangs = 0;
+
+    ngx_http_llm_look_log("store", &h->store_rc, t->store_rc, t->store_err);
+    ngx_http_llm_look_log("audit", &h->audit_rc, t->audit_rc, t->audit_err);
+    ngx_http_llm_look_known(h, t->store, t->audit);
+
+    ngx_free(t);
+}
+
+
+static void
+ngx_http_llm_look_log(const char *what, int *last, int rc, const char *err)
+{
+    if (rc == *last) {
+        return;
+    }
+
+    *last = rc;
+
+    if (rc != LLM_OK) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "llm_pass: not ready: %s: %s", what, err);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                  "llm_pass: %s: ready again", what);
+}
+
+
+/* no cancelable timer: it keeps a worker that was told to quit, for those who
+ * wait */
+
+static void
+ngx_http_llm_look_late(ngx_event_t *ev)
+{
+    ngx_http_llm_health_t *h = ev->data;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "llm_pass: not ready: store: no look at it in %d seconds",
+                  NGX_HTTP_LLM_LOOK_LATE / 1000);
+
+    h->hangs = 1;
+    h->store_rc = LLM_AGAIN;
+
+    ngx_http_llm_look_known(h, "not answering", h->audit);
+}
+
+
+/* those who wait are answered; an answer may end its request, or begin the
+ * next one of its connection */
+
+static void
+ngx_http_llm_look_known(ngx_http_llm_health_t *h, const char *store,
+    const char *audit)
+{
+    ngx_queue_t            *q;
+    ngx_connection_t       *c;
+    ngx_http_request_t     *r;
+    ngx_http_llm_waiter_t  *wt;
+
+    h->store = store;
+    h->audit = audit;
+    h->looked = ngx_current_msec;
+    h->known = 1;
+
+    while (h->waiting.next && !ngx_queue_empty(&h->waiting)) {
+        q = ngx_queue_head(&h->waiting);
+        wt = ngx_queue_data(q, ngx_http_llm_waiter_t, queue);
+
+        r = wt->request;
+        c = r->connection;
+        ngx_http_llm_wait_cleanup(wt);
+
+        ngx_http_set_log_request(c->log, r);
+
+        ngx_http_finalize_request(r, ngx_http_llm_ready_answer(r));
+        ngx_http_run_posted_requests(c);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_llm_wait(ngx_http_request_t *r, ngx_http_llm_health_t *h)
+{
+    ngx_pool_cleanup_t     *cln;
+    ngx_http_llm_waiter_t  *wt;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_llm_waiter_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    wt = cln->data;
+    wt->request = r;
+    cln->handler = ngx_http_llm_wait_cleanup;
+
+    ngx_queue_insert_tail(&h->waiting, &wt->queue);
+
+    if (r == r->main) {
+        r->read_event_handler = ngx_http_test_reading;
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_llm_wait_cleanup(void *data)
+{
+    ngx_http_llm_waiter_t *wt = data;
+
+    if (wt->request) {
+        wt->request = NULL;
+        ngx_queue_remove(&wt->queue);
+    }
+}
