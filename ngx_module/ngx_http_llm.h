@@ -4,6 +4,7 @@
  *
  * Private to the module's files:
  *     ngx_http_llm_module.c         directives, configuration, module table
+ *     ngx_http_llm_ctx.c            a request's state and its id
  *     ngx_http_llm_engine.c         the block of llm_engine
  *     ngx_http_llm_process.c        shared zones, workers, the engine's helper
  *     ngx_http_llm_store.c          a process's stores, what the master sets
@@ -150,6 +151,7 @@ typedef struct {
     ngx_uint_t              totp;       /* 1: required of all */
     ngx_http_llm_notify_t  *notify;
     ngx_uint_t              identity_hash[3];   /* of X-LLM-* */
+    ngx_http_log_handler_pt log_handler;        /* the core's */
 
     ngx_path_t              path;       /* makes the core spawn a helper */
     llm_host_t             *host;       /* in the helper */
@@ -229,7 +231,7 @@ typedef struct {
     /* the error to answer, if any: in the pool */
     ngx_uint_t              status;
     ngx_uint_t              retry_after;
-    ngx_str_t               code;
+    ngx_str_t               code;       /* of a core's error too, once told */
     ngx_str_t               param;
     ngx_str_t               message;
 
@@ -244,6 +246,7 @@ typedef struct {
     uint32_t                prompt_tokens;
     uint32_t                cached_tokens;
     uint32_t                completion_tokens;
+    uint64_t                queue_us;   /* of the first choice */
     ngx_msec_t              ttft;
     ngx_msec_t              inference_time;
     ngx_buf_t              *out;        /* streamed: the one output buffer */
@@ -272,10 +275,11 @@ typedef struct {
 extern ngx_module_t  ngx_http_llm_module;
 
 
-/* ngx_http_llm_module.c */
+/* ngx_http_llm_ctx.c */
 ngx_http_llm_ctx_t *ngx_http_llm_get_ctx(ngx_http_request_t *r);
 ngx_http_llm_ctx_t *ngx_http_llm_make_ctx(ngx_http_request_t *r);
 ngx_http_llm_worker_t *ngx_http_llm_worker(ngx_http_request_t *r);
+ngx_int_t ngx_http_llm_begin_handler(ngx_http_request_t *r);
 
 /* ngx_http_llm_engine.c */
 char *ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -263,6 +263,7 @@ ngx_http_llm_error_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     } else {
         ngx_http_llm_default_error(status, &code, &message);
+        ctx->code = code;
     }
 
     shape = ngx_http_llm_shape(r);

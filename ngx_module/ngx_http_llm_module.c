@@ -8,11 +8,8 @@
 
 
 #include "ngx_http_llm.h"
-#include <openssl/rand.h>
 
 
-static ngx_int_t ngx_http_llm_request_id(ngx_http_request_t *r,
-    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_llm_postconfiguration(ngx_conf_t *cf);
 static void *ngx_http_llm_create_main_conf(ngx_conf_t *cf);
@@ -150,124 +147,6 @@ ngx_module_t  ngx_http_llm_module = {
 };
 
 
-/* the request's state, also after an internal redirect cleared r->ctx.  A
- * subrequest shares its main request's pool and none of its state */
-
-ngx_http_llm_ctx_t *
-ngx_http_llm_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t  *cln;
-    ngx_http_llm_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
-
-    if (ctx || (!r->internal && !r->filter_finalize)) {
-        return ctx;
-    }
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler != ngx_http_llm_cleanup) {
-            continue;
-        }
-
-        ctx = cln->data;
-
-        if (ctx->request == r) {
-            ngx_http_set_ctx(r, ctx, ngx_http_llm_module);
-            return ctx;
-        }
-    }
-
-    return NULL;
-}
-
-
-ngx_http_llm_ctx_t *
-ngx_http_llm_make_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t  *cln;
-    ngx_http_llm_ctx_t  *ctx;
-
-    ctx = ngx_http_llm_get_ctx(r);
-    if (ctx) {
-        return ctx;
-    }
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_llm_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_llm_ctx_t));
-
-    cln->handler = ngx_http_llm_cleanup;
-
-    ctx->request = r;
-    ctx->slot = -1;
-    ctx->start = ngx_current_msec;
-
-    if (ngx_http_llm_request_id(r, ctx) != NGX_OK) {
-        return NULL;
-    }
-
-    ngx_http_set_ctx(r, ctx, ngx_http_llm_module);
-
-    return ctx;
-}
-
-
-/*
- * Milliseconds in 12 hex digits, then 20 random ones: an id leads to its time,
- * and so to its records.  Random bytes are drawn for some hundred requests at
- * once: a draw costs more than all else that a request id takes.
- */
-
-static ngx_int_t
-ngx_http_llm_request_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
-{
-    u_char                 *p;
-    ngx_http_llm_worker_t  *w = ngx_http_llm_worker(r);
-
-    if (w == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (w->random_used == 0
-        || sizeof(w->random) - w->random_used < NGX_HTTP_LLM_ID_RANDOM)
-    {
-        if (RAND_bytes(w->random, sizeof(w->random)) != 1) {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "RAND_bytes() failed");
-            return NGX_ERROR;
-        }
-
-        w->random_used = 0;
-    }
-
-    p = ngx_sprintf(ctx->id_data, "%012xL", ngx_http_llm_now());
-    ngx_hex_dump(p, w->random + w->random_used, NGX_HTTP_LLM_ID_RANDOM);
-    w->random_used += NGX_HTTP_LLM_ID_RANDOM;
-
-    ctx->id.data = ctx->id_data;
-    ctx->id.len = sizeof(ctx->id_data);
-
-    return NGX_OK;
-}
-
-
-ngx_http_llm_worker_t *
-ngx_http_llm_worker(ngx_http_request_t *r)
-{
-    ngx_http_llm_main_conf_t  *mcf;
-
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
-
-    return mcf->worker;
-}
-
-
 static ngx_int_t
 ngx_http_llm_preconfiguration(ngx_conf_t *cf)
 {
@@ -296,6 +175,13 @@ ngx_http_llm_postconfiguration(ngx_conf_t *cf)
     }
 
     *h = ngx_http_llm_notify_phase;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_llm_begin_handler;
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
     if (h == NULL) {

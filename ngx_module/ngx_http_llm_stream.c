@@ -326,6 +326,10 @@ ngx_http_llm_finish(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ctx->cached_tokens += ev->u.finish.cached_tokens;
     ctx->completion_tokens += ev->u.finish.completion_tokens;
 
+    if (ev->choice == 0) {
+        ctx->queue_us = ev->u.finish.queued_us;
+    }
+
     if (!ctx->stream) {
         return NGX_AGAIN;
     }

@@ -17,15 +17,19 @@ typedef enum {
     NGX_HTTP_LLM_VAR_MODEL,
     NGX_HTTP_LLM_VAR_REQUEST_ID,
     NGX_HTTP_LLM_VAR_PROMPT_TOKENS,
+    NGX_HTTP_LLM_VAR_CACHED_TOKENS,
     NGX_HTTP_LLM_VAR_COMPLETION_TOKENS,
+    NGX_HTTP_LLM_VAR_QUEUE_TIME,
     NGX_HTTP_LLM_VAR_TTFT,
     NGX_HTTP_LLM_VAR_INFERENCE_TIME,
-    NGX_HTTP_LLM_VAR_FINISH_REASON
+    NGX_HTTP_LLM_VAR_FINISH_REASON,
+    NGX_HTTP_LLM_VAR_ERROR_CODE
 } ngx_http_llm_variable_e;
 
 
 static ngx_int_t ngx_http_llm_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static u_char *ngx_http_llm_seconds(u_char *p, ngx_msec_t ms);
 
 
 static ngx_http_variable_t  ngx_http_llm_vars[] = {
@@ -48,8 +52,14 @@ static ngx_http_variable_t  ngx_http_llm_vars[] = {
     { ngx_string("llm_prompt_tokens"), NULL, ngx_http_llm_variable,
       NGX_HTTP_LLM_VAR_PROMPT_TOKENS, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("llm_cached_tokens"), NULL, ngx_http_llm_variable,
+      NGX_HTTP_LLM_VAR_CACHED_TOKENS, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("llm_completion_tokens"), NULL, ngx_http_llm_variable,
       NGX_HTTP_LLM_VAR_COMPLETION_TOKENS, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("llm_queue_time"), NULL, ngx_http_llm_variable,
+      NGX_HTTP_LLM_VAR_QUEUE_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("llm_ttft"), NULL, ngx_http_llm_variable,
       NGX_HTTP_LLM_VAR_TTFT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -59,6 +69,9 @@ static ngx_http_variable_t  ngx_http_llm_vars[] = {
 
     { ngx_string("llm_finish_reason"), NULL, ngx_http_llm_variable,
       NGX_HTTP_LLM_VAR_FINISH_REASON, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("llm_error_code"), NULL, ngx_http_llm_variable,
+      NGX_HTTP_LLM_VAR_ERROR_CODE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -89,7 +102,6 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 {
     u_char              *p, *last;
     const char          *s;
-    ngx_msec_t           ms;
     ngx_http_llm_ctx_t  *ctx;
 
     ctx = ngx_http_llm_get_ctx(r->main);
@@ -150,12 +162,33 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
         break;
 
+    /* both are told with a choice's end */
+
+    case NGX_HTTP_LLM_VAR_CACHED_TOKENS:
+        if (ctx->n_choice && ctx->choice[0].finish) {
+            last = ngx_sprintf(p, "%uD", ctx->cached_tokens);
+        }
+
+        break;
+
+    case NGX_HTTP_LLM_VAR_QUEUE_TIME:
+        if (ctx->n_choice && ctx->choice[0].finish) {
+            last = ngx_http_llm_seconds(p, (ngx_msec_t) (ctx->queue_us
+                                                         / 1000));
+        }
+
+        break;
+
     case NGX_HTTP_LLM_VAR_TTFT:
+        if (ctx->first_token) {
+            last = ngx_http_llm_seconds(p, ctx->ttft);
+        }
+
+        break;
+
     case NGX_HTTP_LLM_VAR_INFERENCE_TIME:
         if (ctx->first_token) {
-            ms = data == NGX_HTTP_LLM_VAR_TTFT ? ctx->ttft
-                                               : ctx->inference_time;
-            last = ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000);
+            last = ngx_http_llm_seconds(p, ctx->inference_time);
         }
 
         break;
@@ -166,6 +199,10 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
                                                            : "stop";
         }
 
+        break;
+
+    case NGX_HTTP_LLM_VAR_ERROR_CODE:
+        last = ngx_snprintf(p, 128, "%V", &ctx->code);
         break;
     }
 
@@ -184,6 +221,13 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     v->not_found = 0;
 
     return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_llm_seconds(u_char *p, ngx_msec_t ms)
+{
+    return ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000);
 }
 
 
