@@ -23,6 +23,10 @@
 #define LLM_ACT_MAX  16
 
 
+/* sorted by name; the model's.  For llm_build.c */
+const llm_safetensors_t *llm_model_tensors(const llm_model_t *m);
+
+
 /* a model while it is loaded, and where its faults are told */
 typedef struct {
     llm_model_t             *m;

@@ -42,6 +42,7 @@ struct llm_instance_s {
     llm_ctx_t             *ctx;
     llm_sched_t           *sched;
     llm_request_env_t      env;
+    uint64_t               build;       /* llm_build() */
 
     pthread_t              thread;
     int                    started;
@@ -125,7 +126,13 @@ void llm_job_queue_init(llm_job_queue_t *q);
 void llm_job_queue_push(llm_job_queue_t *q, llm_job_t *job);
 llm_job_t *llm_job_queue_pop(llm_job_queue_t *q);
 
-/* llm_instance.c: open (the model is loaded, the scheduler runs) and close;
+/* llm_instance.c: what a directory has but for its weights' bytes; on failure
+ * too, what was opened is the caller's to close */
+int llm_model_files(llm_model_t **model, llm_tokenizer_t **tok,
+    llm_template_t **chat, char **bos, char **eos, const char *dir, char *err,
+    size_t errlen);
+
+/* open (the model is loaded, the scheduler runs) and close;
  * a failure is kept in instance->failure and told to each request */
 void llm_instance_open(llm_instance_t *in);
 void llm_instance_close(llm_instance_t *in);

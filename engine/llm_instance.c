@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "llm_build.h"
 #include "llm_host.h"
 
 
@@ -36,9 +37,6 @@ static void llm_instance_idle(llm_instance_t *in);
 static void llm_instance_report(llm_instance_t *in);
 static void llm_instance_add(_Atomic uint64_t *to, uint64_t *seen,
     uint64_t now);
-static int llm_model_files(llm_model_t **model, llm_tokenizer_t **tok,
-    llm_template_t **chat, char **bos, char **eos, const char *dir, char *err,
-    size_t errlen);
 static uint64_t llm_hash(uint64_t h, const void *p, size_t len);
 static uint64_t llm_now_ms(void);
 
@@ -65,7 +63,7 @@ llm_engine_check(const llm_engine_conf_t *conf, char *err, size_t errlen)
 }
 
 
-static int
+int
 llm_model_files(llm_model_t **model, llm_tokenizer_t **tok,
     llm_template_t **chat, char **bos, char **eos, const char *dir, char *err,
     size_t errlen)
@@ -254,7 +252,8 @@ llm_instance_load(llm_instance_t *in, char *err, size_t errlen)
 
     llm_model_warm(in->model, NULL, NULL);
 
-    return LLM_OK;
+    return llm_build(&in->build, in->conf.model, in->model, in->be, err,
+                     errlen);
 }
 
 

@@ -17,6 +17,8 @@
 
 
 static void llm_job_accept(llm_job_t *job, const llm_request_t *rq);
+static void llm_job_effective(const llm_job_t *job, const llm_request_t *rq,
+    llm_effective_t *ef);
 static void llm_job_submit(llm_job_t *job, const llm_request_t *rq);
 static void llm_job_push(llm_job_t *job, llm_event_t *ev);
 static void llm_job_push_text(llm_job_t *job, llm_event_e type, int choice,
@@ -237,6 +239,9 @@ llm_job_accept(llm_job_t *job, const llm_request_t *rq)
     ev.u.accept.stream = (uint8_t) rq->stream;
     ev.u.accept.include_usage = (uint8_t) rq->include_usage;
     ev.u.accept.n_choice = (uint8_t) job->n_choice;
+    ev.u.accept.seed = rq->sampling.seed;
+    ev.u.accept.build = job->instance->build;
+    llm_job_effective(job, rq, &ev.u.accept.effective);
 
     for (i = 0; i < rq->n_prompt; i++) {
         ev.u.accept.prompt_tokens += (uint32_t) rq->prompt[i].len;
@@ -252,6 +257,36 @@ llm_job_accept(llm_job_t *job, const llm_request_t *rq)
     }
 
     llm_slot_notify(job->instance->host->zone, job->slot, job->gen);
+}
+
+
+static void
+llm_job_effective(const llm_job_t *job, const llm_request_t *rq,
+    llm_effective_t *ef)
+{
+    int       i;
+    uint32_t  n;
+
+    ef->temperature = rq->sampling.temperature;
+    ef->top_p = rq->sampling.top_p;
+    ef->min_p = rq->sampling.min_p;
+    ef->repetition_penalty = rq->sampling.repetition_penalty;
+    ef->top_k = rq->sampling.top_k;
+
+    /* of the shortest prompt */
+
+    for (i = 0; i < rq->n_prompt; i++) {
+        n = (uint32_t) llm_sched_room(job->instance->sched,
+                                      rq->prompt[i].len);
+
+        if (rq->max_tokens && rq->max_tokens < n) {
+            n = rq->max_tokens;
+        }
+
+        if (n > ef->max_tokens) {
+            ef->max_tokens = n;
+        }
+    }
 }
 
 

@@ -228,6 +228,13 @@ llm_model_type(const llm_model_t *m)
 }
 
 
+const llm_safetensors_t *
+llm_model_tensors(const llm_model_t *m)
+{
+    return m->st;
+}
+
+
 void
 llm_model_warm(const llm_model_t *m,
     void (*progress)(void *data, uint64_t done, uint64_t all), void *data)

@@ -59,6 +59,24 @@ typedef struct {
 } llm_param_values_t;
 
 
+/*
+ * What a request was answered by, whoever said it: its body, these parameters
+ * or the model.  With the body, the seed and the model it makes the answer, so
+ * that a later replay needs it.  In events and in the audit trail: fixed width.
+ */
+typedef struct {
+    float     temperature;
+    float     top_p;
+    float     min_p;
+    float     repetition_penalty;
+    int32_t   top_k;
+    uint32_t  max_tokens;       /* that a choice could have, context and cache
+                                   taken into account */
+} llm_effective_t;
+
+_Static_assert(sizeof(llm_effective_t) == 24, "no holes");
+
+
 /* [LLM_PARAMS], by llm_param_e; a NULL name follows */
 extern const llm_param_def_t  llm_param_defs[];
 

@@ -45,7 +45,7 @@
 
 
 #define LLM_ZONE_MAGIC      0x314d4c4c58474eull     /* "NGXLLM1" */
-#define LLM_ZONE_VERSION    3
+#define LLM_ZONE_VERSION    4
 
 #define LLM_ZONE_SLOTS      1024     /* requests at a time, all engines */
 #define LLM_ZONE_WORKERS    128      /* processes, old generations included */
@@ -95,10 +95,15 @@ typedef struct {
         char      text[LLM_EVENT_TEXT];
 
         struct {
-            uint32_t  prompt_tokens;
-            uint8_t   stream;
-            uint8_t   include_usage;
-            uint8_t   n_choice;
+            uint32_t         prompt_tokens;
+            uint8_t          stream;
+            uint8_t          include_usage;
+            uint8_t          n_choice;
+            uint8_t          pad;
+            llm_effective_t  effective;
+            uint64_t         seed;      /* of a prompt's first choice, those
+                                           after it count on */
+            uint64_t         build;     /* llm_build() of what answers */
         } accept;
 
         struct {

@@ -247,6 +247,9 @@ typedef struct {
     uint32_t                cached_tokens;
     uint32_t                completion_tokens;
     uint64_t                queue_us;   /* of the first choice */
+    uint64_t                seed;       /* once accepted, as what follows */
+    uint64_t                build;
+    llm_effective_t         effective;
     ngx_msec_t              ttft;
     ngx_msec_t              inference_time;
     ngx_buf_t              *out;        /* streamed: the one output buffer */

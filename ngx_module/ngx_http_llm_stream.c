@@ -181,6 +181,10 @@ ngx_http_llm_accept(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 {
     ngx_uint_t  n;
 
+    ctx->seed = ev->u.accept.seed;
+    ctx->build = ev->u.accept.build;
+    ctx->effective = ev->u.accept.effective;
+
     if (ctx->accepted) {
         /* again, by an engine that took over before an answer began */
         return NGX_AGAIN;
