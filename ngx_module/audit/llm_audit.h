@@ -60,6 +60,7 @@
 #include <jansson.h>
 
 #include "../../engine/llm.h"
+#include "../../engine/llm_params.h"
 #include "../store/llm_secret.h"
 
 
@@ -134,8 +135,8 @@ typedef struct {
     uint64_t           total_us;        /* from arrival to the end */
     uint64_t           sent;            /* bytes of the answer's body */
     uint64_t           seed;            /* that was used, with_seed */
-    uint64_t           build;           /* of what answered: a hash of the
-                                           engine's configuration and files */
+    llm_effective_t    effective;       /* with_seed: the same of these */
+    uint64_t           build;           /* of what answered: llm_build() */
     const char        *model;           /* NULL: as in the opening record */
     const char        *finish;          /* "stop", "length", ..., NULL */
     const char        *code;            /* of the error, NULL: none */
@@ -276,6 +277,7 @@ typedef struct {
     uint32_t     prompt_tokens, cached_tokens, completion_tokens;
     uint64_t     queue_us, ttft_us, inference_us, total_us, sent, seed, build;
     int          with_seed;
+    llm_effective_t  effective;     /* with_seed */
     char         finish[24];
     char         code[48];
 } llm_audit_call_t;

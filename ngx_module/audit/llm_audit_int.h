@@ -133,6 +133,7 @@ typedef struct {
     uint32_t              prompt_tokens, cached_tokens, completion_tokens;
     uint64_t              queue_us, ttft_us, inference_us, total_us;
     uint64_t              sent, seed, build;
+    llm_effective_t       effective;    /* with a seed */
     llm_audit_text_t      finish, code;
 
     /* signed: of the record before.  epoch: of the new key, by the one of the

@@ -12,8 +12,9 @@
  *              2 length of path, path, n prints of 32
  *     close    16 request (where the flags say so); numbers: opening record,
  *              status, prompt, cached and completion tokens, queue, ttft,
- *              inference, total, sent; 8 seed, 8 build (where the flags say
- *              so); n:model n:finish n:code, n prints of 32
+ *              inference, total, sent; 8 seed and 6 times 4 of what was
+ *              effective, 8 build (where the flags say so); n:model n:finish
+ *              n:code, n prints of 32
  *     signed   64 signature
  *     start    32 public key, 4 version, 8 lost number, 32 lost hash
  *     epoch    32 public key, 4 version, 64 signature
@@ -48,6 +49,8 @@ typedef struct {
 static unsigned llm_audit_flags(llm_audit_type_e type);
 static uint8_t *llm_audit_pack_open(uint8_t *p, const llm_audit_record_t *r);
 static uint8_t *llm_audit_pack_close(uint8_t *p, const llm_audit_record_t *r);
+static uint8_t *llm_audit_pack_effective(uint8_t *p,
+    const llm_effective_t *e);
 static uint8_t *llm_audit_pack_own(uint8_t *p, const llm_audit_record_t *r);
 static uint8_t *llm_audit_pack_text(uint8_t *p, const llm_audit_text_t *t,
     size_t max, size_t bytes);
@@ -58,6 +61,8 @@ static uint8_t *llm_audit_pack_number(uint8_t *p, uint64_t n);
 static void llm_audit_unpack_open(llm_audit_in_t *in, llm_audit_record_t *r);
 static void llm_audit_unpack_close(llm_audit_in_t *in,
     llm_audit_record_t *r);
+static void llm_audit_unpack_effective(llm_audit_in_t *in,
+    llm_effective_t *e);
 static void llm_audit_unpack_own(llm_audit_in_t *in, llm_audit_record_t *r);
 static void llm_audit_unpack_text(llm_audit_in_t *in, llm_audit_text_t *t,
     size_t max, size_t bytes);
@@ -185,6 +190,7 @@ llm_audit_pack_close(uint8_t *p, const llm_audit_record_t *r)
 
     if (r->flags & LLM_AUDIT_HAS_SEED) {
         p = llm_audit_pack_fixed(p, r->seed, 8);
+        p = llm_audit_pack_effective(p, &r->effective);
     }
 
     if (r->flags & LLM_AUDIT_HAS_BUILD) {
@@ -199,6 +205,24 @@ llm_audit_pack_close(uint8_t *p, const llm_audit_record_t *r)
 
     return llm_audit_pack_bytes(p, r->print,
                                 (size_t) r->n_print * LLM_AUDIT_HASH);
+}
+
+
+/* numbers of any bits: whoever uses them looks at them */
+
+static uint8_t *
+llm_audit_pack_effective(uint8_t *p, const llm_effective_t *e)
+{
+    size_t    i;
+    uint32_t  bits[sizeof(llm_effective_t) / 4];
+
+    memcpy(bits, e, sizeof(bits));
+
+    for (i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+        p = llm_audit_pack_fixed(p, bits[i], 4);
+    }
+
+    return p;
 }
 
 
@@ -377,6 +401,7 @@ llm_audit_unpack_close(llm_audit_in_t *in, llm_audit_record_t *r)
 
     if (r->flags & LLM_AUDIT_HAS_SEED) {
         r->seed = llm_audit_unpack_fixed(in, 8);
+        llm_audit_unpack_effective(in, &r->effective);
     }
 
     if (r->flags & LLM_AUDIT_HAS_BUILD) {
@@ -388,6 +413,20 @@ llm_audit_unpack_close(llm_audit_in_t *in, llm_audit_record_t *r)
     llm_audit_unpack_text(in, &r->code, LLM_AUDIT_CODE, 1);
 
     llm_audit_unpack_prints(in, r, LLM_AUDIT_OUTPUTS);
+}
+
+
+static void
+llm_audit_unpack_effective(llm_audit_in_t *in, llm_effective_t *e)
+{
+    size_t    i;
+    uint32_t  bits[sizeof(llm_effective_t) / 4];
+
+    for (i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+        bits[i] = (uint32_t) llm_audit_unpack_fixed(in, 4);
+    }
+
+    memcpy(e, bits, sizeof(bits));
 }
 
 
