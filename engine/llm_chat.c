@@ -551,9 +551,9 @@ llm_chat_render(llm_reqctx_t *c, json_t *messages, json_t *tools, int prefix,
     rc = llm_chat_vars(c, messages, tools, prefix, &vars);
 
     if (rc == LLM_OK) {
-        rc = llm_template_render(c->env->chat, vars,
-                                 4 * llm_chat_size(vars) + LLM_CHAT_EXTRA,
-                                 out, err, sizeof(err));
+        rc = llm_template_render_at(c->env->chat, vars, c->env->when,
+                                    4 * llm_chat_size(vars) + LLM_CHAT_EXTRA,
+                                    out, err, sizeof(err));
 
         if (rc == LLM_NOMEM) {
             rc = llm_req_nomem(c);

@@ -65,6 +65,9 @@ typedef struct {
     const char              *eos;
     int                      context;   /* tokens in a sequence */
 
+    int64_t                  when;      /* unix seconds, for the template;
+                                           0: now */
+
     const llm_param_values_t  *params;  /* NULL: none are set */
 } llm_request_env_t;
 

@@ -111,6 +111,14 @@ int
 llm_template_render(const llm_template_t *t, json_t *vars, size_t max,
     llm_buf_t *out, char *err, size_t errlen)
 {
+    return llm_template_render_at(t, vars, 0, max, out, err, errlen);
+}
+
+
+int
+llm_template_render_at(const llm_template_t *t, json_t *vars, int64_t when,
+    size_t max, llm_buf_t *out, char *err, size_t errlen)
+{
     int            rc;
     llm_buf_t      text;
     llm_tpl_run_t  r;
@@ -121,6 +129,7 @@ llm_template_render(const llm_template_t *t, json_t *vars, size_t max,
     r.t = t;
     r.out = &text;
     r.max = max;
+    r.when = when;
     r.err = err;
     r.errlen = errlen;
     r.arena.max = max < SIZE_MAX / 8 ? LLM_TPL_MEMORY + 4 * max : SIZE_MAX;

@@ -36,5 +36,9 @@ void llm_template_destroy(llm_template_t *t);     /* NULL is fine */
 int llm_template_render(const llm_template_t *t, json_t *vars, size_t max,
     llm_buf_t *out, char *err, size_t errlen);
 
+/* the same as it was at a time, for strftime_now(); unix seconds, 0: now */
+int llm_template_render_at(const llm_template_t *t, json_t *vars,
+    int64_t when, size_t max, llm_buf_t *out, char *err, size_t errlen);
+
 
 #endif /* _LLM_TEMPLATE_H_INCLUDED_ */

@@ -375,6 +375,7 @@ struct llm_tpl_run_s {
     uint64_t               steps;
     unsigned               depth;
     int                    line;      /* of the node at work */
+    int64_t                when;      /* unix seconds, 0: now */
     llm_tpl_scope_t       *scope;
     llm_tpl_val_t          captured;
     char                  *err;

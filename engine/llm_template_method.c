@@ -526,7 +526,7 @@ llm_tpl_fn_strftime(llm_tpl_run_t *r, llm_tpl_val_t *v, llm_tpl_val_t *out)
     memcpy(fmt, v->u.s.p, v->u.s.len);
     fmt[v->u.s.len] = '\0';
 
-    now = time(NULL);
+    now = r->when ? (time_t) r->when : time(NULL);
 
     if (localtime_r(&now, &tm) == NULL) {
         return llm_tpl_fail(r, "strftime_now(): there is no local time");

@@ -380,6 +380,14 @@ others(void)
 
     is_str(out.data, want, "strftime_now");
 
+    out.len = 0;
+    is_int(llm_template_parse(&t, "{{ strftime_now('%Y') }}", 24, "t", err,
+                              sizeof(err)), LLM_OK, "parsed");
+    is_int(llm_template_render_at(t, vars, 1000000000, 10, &out, err,
+                                  sizeof(err)), LLM_OK, "rendered for a day");
+    ok(out.len == 4 && memcmp(out.data, "2001", 4) == 0, "of another year");
+    llm_template_destroy(t);
+
     is_int(llm_template_parse(&t, "\xff", 1, "t", err, sizeof(err)),
            LLM_INVALID, "not UTF-8");
     is_str(err, "t: line 1: not valid UTF-8", "says so");
