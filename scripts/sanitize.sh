@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 make=${MAKE:-make}
-threaded='pool|ring|sched|host|engine|zone|quota|threads|signer|params|gpu'
+threaded='pool|ring|sched|host|engine|zone|quota|threads|signer|params|gpu|replay'
 
 echo "AddressSanitizer, UndefinedBehaviorSanitizer"
 $make B=build/asan SANITIZE=address,undefined all unit
