@@ -15,6 +15,9 @@
 #include <stdint.h>
 
 
+#define LLM_VERSION     "0.1.0"
+
+
 /*
  * Return codes.  A call that fails says why in the caller's err buffer:
  * "<file or object>: <place>: <cause>", one line, no final dot, never key

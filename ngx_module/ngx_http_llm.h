@@ -20,6 +20,7 @@
  *     ngx_http_llm_answer.c         what an answer looks like
  *     ngx_http_llm_admin.c          content phase: administration
  *     ngx_http_llm_console.c        content phase: the console's files
+ *     ngx_http_llm_metrics.c        counting, and its text for Prometheus
  *     ngx_http_llm_notify.c         events to a location of the user's
  *     ngx_http_llm_json.c           JSON text, errors
  *     ngx_http_llm_variables.c      $llm_*
@@ -41,6 +42,7 @@
 
 #include "../engine/llm_engine.h"
 #include "../engine/llm_request.h"
+#include "metrics/llm_metrics.h"
 #include "store/llm_admin.h"
 #include "store/llm_calls.h"
 #include "store/llm_quota.h"
@@ -127,6 +129,7 @@ typedef struct {
     size_t               lost;
     ngx_event_t          flush;
     ngx_event_t          scan;          /* keys about to end, hourly */
+    ngx_event_t          sample;        /* of the metrics, every 10 s */
     unsigned             flushing:1;
     unsigned             closing:1;
 
@@ -147,6 +150,7 @@ typedef struct {
 
     llm_secret_t           *secret;
     ngx_shm_zone_t         *quota_shm;
+    ngx_shm_zone_t         *metrics_shm;
     time_t                  max_age;    /* seconds; 0: keys do not age */
     ngx_uint_t              totp;       /* 1: required of all */
     ngx_http_llm_notify_t  *notify;
@@ -169,6 +173,7 @@ typedef struct {
     ngx_str_t           engine;         /* llm_pass */
     uint64_t            engine_hash;
     ngx_flag_t          admin;          /* llm_admin */
+    ngx_flag_t          metrics;        /* llm_metrics */
     ngx_http_llm_console_t  *console;   /* llm_console */
 } ngx_http_llm_loc_conf_t;
 
@@ -225,6 +230,14 @@ typedef struct {
     uint64_t                ask_prompt; /* tokens, estimated */
     uint32_t                ask_choices;
     llm_usage_scan_t       *scan;
+
+    /* microseconds; 0: not known */
+    uint64_t                arrival_us; /* CLOCK_MONOTONIC */
+    uint64_t                queue_us;   /* until the engine began */
+    uint64_t                ttft_us;    /* from arrival to the first token */
+    uint64_t                inference_us;   /* the engine's, without queue */
+    uint64_t                counted;    /* tokens that metrics have */
+    uint32_t                metrics_model;  /* + 1; 0: not known */
 
     ngx_http_llm_task_t    *task;       /* that works for it now */
 
@@ -398,6 +411,36 @@ char *ngx_http_llm_notify_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_int_t ngx_http_llm_notify_phase(ngx_http_request_t *r);
 void ngx_http_llm_notify_start(ngx_http_llm_main_conf_t *mcf);
 void ngx_http_llm_notify_kick(ngx_http_llm_main_conf_t *mcf);
+
+/* ngx_http_llm_metrics.c */
+char *ngx_http_llm_metrics_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_llm_metrics_merge(ngx_conf_t *cf,
+    ngx_http_llm_loc_conf_t *prev, ngx_http_llm_loc_conf_t *conf);
+ngx_int_t ngx_http_llm_metrics_zone(ngx_conf_t *cf,
+    ngx_http_llm_main_conf_t *mcf);
+
+/* NULL: neither a store nor an engine is configured */
+llm_metrics_t *ngx_http_llm_metrics(ngx_http_llm_main_conf_t *mcf);
+
+/* the master, when the zones are there; a worker, at its start */
+void ngx_http_llm_metrics_engines(ngx_cycle_t *cycle,
+    ngx_http_llm_main_conf_t *mcf);
+void ngx_http_llm_metrics_start(ngx_cycle_t *cycle,
+    ngx_http_llm_main_conf_t *mcf);
+
+uint64_t ngx_http_llm_us(void);         /* CLOCK_MONOTONIC */
+
+/* of an engine's answer: more text, a choice's end */
+void ngx_http_llm_metrics_event(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, llm_event_t *ev);
+
+/* of another server's stream: it has passed on more */
+void ngx_http_llm_metrics_proxy(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+
+/* log phase */
+void ngx_http_llm_metrics_log(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
 
 /* ngx_http_llm_handler.c */
 ngx_int_t ngx_http_llm_handler(ngx_http_request_t *r);

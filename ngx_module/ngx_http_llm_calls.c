@@ -73,11 +73,17 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_llm_get_ctx(r);
 
-    if (ctx == NULL || ctx->key == NULL || r != r->main) {
+    if (ctx == NULL || r != r->main) {
         return NGX_OK;
     }
 
     ngx_http_llm_proxy_settle(r, ctx);
+    ngx_http_llm_metrics_log(r, ctx);
+
+    if (ctx->key == NULL) {
+        return NGX_OK;
+    }
+
     ngx_http_llm_quota_leave(r, ctx);
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
@@ -203,6 +209,7 @@ ngx_http_llm_flush(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
     if (w->lost) {
         ngx_log_error(NGX_LOG_ERR, log, 0, "llm_store: %uz call records were "
                       "dropped: the store could not take them", w->lost);
+        llm_metrics_lost(ngx_http_llm_metrics(mcf), w->lost);
         w->lost = 0;
     }
 

@@ -93,6 +93,7 @@ ngx_http_llm_make_ctx(ngx_http_request_t *r)
     ctx->request = r;
     ctx->slot = -1;
     ctx->start = ngx_current_msec;
+    ctx->arrival_us = ngx_http_llm_us();
 
     if (ngx_http_llm_request_id(r, ctx) != NGX_OK) {
         return NULL;

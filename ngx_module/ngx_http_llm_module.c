@@ -90,6 +90,13 @@ static ngx_command_t  ngx_http_llm_commands[] = {
       0,
       NULL },
 
+    { ngx_string("llm_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_llm_metrics_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("llm_engine"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
       ngx_http_llm_engine_block,
@@ -309,6 +316,10 @@ ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf)
         mcf->quota_shm->init = ngx_http_llm_quota_init_zone;
     }
 
+    if (ngx_http_llm_metrics_zone(cf, mcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (mcf->engines.nelts == 0) {
         return NGX_CONF_OK;
     }
@@ -398,6 +409,10 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                            "browser that opens the page sends no API key; "
                            "say \"llm_auth off\" there, the page asks for "
                            "a key itself");
+    }
+
+    if (ngx_http_llm_metrics_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
     }
 
     if (conf->admin && conf->auth != 1) {

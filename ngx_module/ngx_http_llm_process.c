@@ -92,6 +92,10 @@ ngx_http_llm_init_module(ngx_cycle_t *cycle)
         ngx_http_llm_prepare_store(cycle, mcf);
     }
 
+    if (mcf) {
+        ngx_http_llm_metrics_engines(cycle, mcf);
+    }
+
     if (mcf == NULL || mcf->shm == NULL) {
 
         /* no engines any more: tell a holder of the cycle before */
@@ -187,7 +191,9 @@ ngx_http_llm_start_host(ngx_http_llm_main_conf_t *mcf, ngx_pid_t master)
     if (llm_host_start(&mcf->host, ngx_http_llm_zone(mcf), mcf->engines.elts,
                        (int) mcf->engines.nelts, mcf->hash, master,
                        ngx_http_llm_quota(mcf) ? ngx_http_llm_grant : NULL,
-                       ngx_http_llm_quota(mcf), NULL, err, sizeof(err))
+                       ngx_http_llm_quota(mcf),
+                       llm_metrics_gpus(ngx_http_llm_metrics(mcf)), err,
+                       sizeof(err))
         != LLM_OK)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0, "llm_engine: %s",
@@ -301,6 +307,7 @@ ngx_http_llm_init_process(ngx_cycle_t *cycle)
     mcf->worker = w;
 
     ngx_http_llm_start_store(cycle, mcf);
+    ngx_http_llm_metrics_start(cycle, mcf);
 
     z = ngx_http_llm_zone(mcf);
 

@@ -356,6 +356,8 @@ ngx_http_llm_proxy_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         }
     }
 
+    ngx_http_llm_metrics_proxy(r, ctx);
+
     if (ctx->granted == 0 || !scan->stream) {
         return NGX_OK;
     }

@@ -277,6 +277,8 @@ ngx_http_llm_text(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ch = &ctx->choice[ev->choice];
     ch->tokens += ev->n_token;
 
+    ngx_http_llm_metrics_event(r, ctx, ev);
+
     if (!ctx->first_token) {
         ctx->first_token = 1;
         ctx->ttft = ngx_current_msec - ctx->start;
@@ -326,6 +328,7 @@ ngx_http_llm_finish(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     ch = &ctx->choice[ev->choice];
     ch->finish = (llm_finish_e) ev->finish;
+    ngx_http_llm_metrics_event(r, ctx, ev);
 
     ctx->cached_tokens += ev->u.finish.cached_tokens;
     ctx->completion_tokens += ev->u.finish.completion_tokens;

@@ -18,7 +18,7 @@
 #include <sys/types.h>
 
 
-#define LLMCTL_VERSION    "0.1.0"
+#define LLMCTL_VERSION    LLM_VERSION
 
 #define LLMCTL_OK         0
 #define LLMCTL_FAILED     1

@@ -13,7 +13,6 @@
 #include <time.h>
 
 #include "../../engine/llm_sched.h"
-#include "../store/llm_calls.h"
 #include "llm_metrics_int.h"
 
 
@@ -615,20 +614,6 @@ llm_metrics_clock(void)
     (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-
-void
-llm_metrics_stores_set(llm_metrics_t *m, const llm_metrics_stores_t *st)
-{
-    size_t    i;
-    uint64_t  word[LLM_METRICS_WORDS(llm_metrics_stores_t)];
-
-    memcpy(word, st, sizeof(word));
-
-    for (i = 0; i < LLM_METRICS_WORDS(llm_metrics_stores_t); i++) {
-        llm_metrics_put(&m->stores[i], word[i]);
-    }
 }
 
 

@@ -39,6 +39,8 @@
 #include "../../engine/llm.h"
 #include "../../engine/llm_gpu.h"
 #include "../../engine/llm_ring.h"
+#include "../store/llm_calls.h"
+#include "../store/llm_store.h"
 
 
 #define LLM_METRICS_MODELS    48        /* with a name */
@@ -154,7 +156,7 @@ typedef enum {
     LLM_METRICS_STORES
 } llm_metrics_store_e;
 
-/* how the stores stand, found out by whoever looked last */
+/* how the stores stand, found out by who looked last */
 typedef struct {
     uint64_t  bytes[LLM_METRICS_STORES];    /* in use; 0: not there */
     uint64_t  map[LLM_METRICS_STORES];      /* that it may have, 0: no limit */
@@ -167,6 +169,21 @@ typedef struct {
 } llm_metrics_stores_t;
 
 void llm_metrics_stores_set(llm_metrics_t *m, const llm_metrics_stores_t *st);
+
+/*
+ * Should this caller look now?  1: it should, by llm_metrics_stores_look(), and
+ * nobody else will for a while.  Keys are counted again when the store has
+ * changed (txnid: llm_store_txnid()) or one of them has come near its end;
+ * sizes are read once a minute.  time: llm_metrics_clock(), now: unix seconds.
+ */
+int llm_metrics_stores_due(llm_metrics_t *m, uint64_t txnid, int64_t time,
+    int64_t now);
+
+/* reads, and waits for the disk: on a thread, with its handles; calls: NULL
+ * when there is none.  What can't be read stays as it was */
+int llm_metrics_stores_look(llm_metrics_t *m, llm_store_t *store,
+    llm_calls_t *calls, int64_t now, int64_t max_age, char *err,
+    size_t errlen);
 
 /* where the holder of the models writes what the GPUs do (llm_gpu_start()) */
 llm_gpu_status_t *llm_metrics_gpus(llm_metrics_t *m);

@@ -291,8 +291,7 @@ llm_metrics_now_host(llm_metrics_t *m, llm_zone_t *zone,
         host->audit_unsigned = (uint64_t) (host->time - since);
     }
 
-    llm_metrics_load(&host->stores, m->stores,
-                     LLM_METRICS_WORDS(llm_metrics_stores_t));
+    llm_metrics_stores(m, &host->stores);
     llm_metrics_gpu_rows(m, host);
 }
 

@@ -100,6 +100,17 @@ typedef struct {
 } llm_metrics_audit_t;
 
 
+/* what the last look into the stores found */
+typedef struct {
+    _Atomic int64_t   begun;            /* ms; 0: nobody looked yet */
+    _Atomic uint64_t  took;             /* ms */
+    _Atomic uint64_t  txnid;            /* of the keys that were counted */
+    _Atomic int64_t   recount;          /* unix seconds: a key's state changes
+                                           by itself then */
+    _Atomic uint64_t  word[LLM_METRICS_WORDS(llm_metrics_stores_t)];
+} llm_metrics_look_t;
+
+
 /* a sample has a stamp, 2 * number while it is written and one more when it
  * is whole, and its rows' words; of a row the last word is its model + 1 */
 typedef struct {
@@ -127,7 +138,7 @@ struct llm_metrics_s {
     _Atomic uint32_t      engines;      /* of the configuration */
     _Atomic uint32_t      engine[LLM_ZONE_ENGINES];     /* model + 1 */
     _Atomic uint64_t      lost;
-    _Atomic uint64_t      stores[LLM_METRICS_WORDS(llm_metrics_stores_t)];
+    llm_metrics_look_t    stores;
     _Alignas(64) llm_metrics_audit_t  audit;
     _Alignas(64) llm_gpu_status_t     gpu;
 
@@ -157,6 +168,11 @@ uint32_t llm_metrics_engine(llm_metrics_t *m, uint32_t i);
 
 /* how long the oldest record of the audit waits, ms; 0: none does */
 uint64_t llm_metrics_audit_lag(llm_metrics_t *m, int64_t time);
+
+
+/* llm_metrics_stores.c */
+
+void llm_metrics_stores(llm_metrics_t *m, llm_metrics_stores_t *st);
 
 
 /* llm_metrics_history.c */

@@ -159,6 +159,10 @@ int llm_event_done(llm_calls_t *c, uint64_t number, char *err, size_t errlen);
 int llm_event_later(llm_calls_t *c, uint64_t number, int64_t when, char *err,
     size_t errlen);
 
+/* as llm_store_space(); not between begin and commit */
+int llm_calls_space(llm_calls_t *c, uint64_t *used, uint64_t *map, char *err,
+    size_t errlen);
+
 /* number of the last committed transaction, as llm_store_txnid() */
 uint64_t llm_calls_txnid(llm_calls_t *c);
 

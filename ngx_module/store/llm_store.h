@@ -174,6 +174,10 @@ void llm_store_warm(llm_store_t *st);
  */
 int llm_store_ready(llm_store_t *st, char *err, size_t errlen);
 
+/* bytes of the map in use, and all of it; may wait for the disk */
+int llm_store_space(llm_store_t *st, uint64_t *used, uint64_t *map, char *err,
+    size_t errlen);
+
 /* drop readers of dead processes */
 int llm_store_check(llm_store_t *st, char *err, size_t errlen);
 

@@ -39,7 +39,8 @@ typedef enum {
     LLM_MEMBER_USAGE,
     LLM_MEMBER_CHOICES,
     LLM_MEMBER_TYPE,
-    LLM_MEMBER_INNER        /* may have a usage of its own */
+    LLM_MEMBER_MODEL,
+    LLM_MEMBER_INNER        /* may have a usage and a model of its own */
 } llm_member_e;
 
 
@@ -56,6 +57,7 @@ static const char *llm_usage_string(llm_usage_scan_t *s, const char *p,
 static int llm_usage_keeps(const llm_usage_scan_t *s);
 static void llm_usage_keep(llm_usage_scan_t *s, const char *p, size_t len);
 static void llm_usage_kept(llm_usage_scan_t *s);
+static void llm_usage_model(llm_usage_scan_t *s);
 static llm_member_e llm_usage_member(const llm_usage_scan_t *s);
 static int llm_usage_is(const llm_usage_scan_t *s, const char *name);
 static void llm_usage_open(llm_usage_scan_t *s, char bracket);
@@ -322,10 +324,12 @@ static int
 llm_usage_keeps(const llm_usage_scan_t *s)
 {
     if (s->depth == 1) {
-        return s->want_name || s->member == LLM_MEMBER_TYPE;
+        return s->want_name || s->member == LLM_MEMBER_TYPE
+               || s->member == LLM_MEMBER_MODEL;
     }
 
-    return s->depth == 2 && s->want_name && s->member == LLM_MEMBER_INNER;
+    return s->depth == 2 && s->member == LLM_MEMBER_INNER
+           && (s->want_name || s->inner == LLM_MEMBER_MODEL);
 }
 
 
@@ -343,22 +347,44 @@ llm_usage_keep(llm_usage_scan_t *s, const char *p, size_t len)
 }
 
 
-/* a name, or the value of type, has ended */
+/* a name, or the value of type or model, has ended */
 
 static void
 llm_usage_kept(llm_usage_scan_t *s)
 {
-    if (s->depth == 2) {
-        s->inner = llm_usage_member(s);
+    if (s->want_name) {
 
-    } else if (s->want_name) {
-        s->member = llm_usage_member(s);
+        if (s->depth == 2) {
+            s->inner = llm_usage_member(s);
+
+        } else {
+            s->member = llm_usage_member(s);
+        }
+
+    } else if (s->depth == 2 || s->member == LLM_MEMBER_MODEL) {
+        llm_usage_model(s);
 
     } else if (llm_usage_is(s, "content_block_delta")
                || llm_usage_is(s, "response.output_text.delta"))
     {
         llm_usage_event(s);
     }
+}
+
+
+/* one that is too long, or has an escape, is as good as none */
+
+static void
+llm_usage_model(llm_usage_scan_t *s)
+{
+    if (s->model_len || s->name_len > sizeof(s->model)
+        || memchr(s->name, '\\', s->name_len) != NULL)
+    {
+        return;
+    }
+
+    memcpy(s->model, s->name, s->name_len);
+    s->model_len = s->name_len;
 }
 
 
@@ -369,6 +395,10 @@ llm_usage_member(const llm_usage_scan_t *s)
 {
     if (llm_usage_is(s, "usage")) {
         return LLM_MEMBER_USAGE;
+    }
+
+    if (llm_usage_is(s, "model")) {
+        return LLM_MEMBER_MODEL;
     }
 
     if (!s->stream) {

@@ -54,6 +54,9 @@ typedef struct {
                                    0 when not streamed */
     uint64_t  known;            /* of events, when completion_tokens was last
                                    said: it has not counted the later ones */
+    uint32_t  model_len;        /* 0: it named none yet */
+    char      model[64];        /* the first that it named; no escape in
+                                   it, any other byte */
     unsigned  found:1;          /* a usage was there, with a count */
 
     /* private */
@@ -73,7 +76,7 @@ typedef struct {
     uint32_t  depth;
     uint64_t  prompt[3];        /* Anthropic's parts of it */
     uint32_t  name_len;
-    char      name[32];
+    char      name[64];
     uint32_t  text_len;         /* beyond its size: it did not fit */
     char      text[2048];       /* of the usage object */
 } llm_usage_scan_t;

@@ -258,6 +258,51 @@ test_documents(void)
 }
 
 
+static void
+test_models(void)
+{
+    int               how, good;
+    size_t            i;
+    llm_usage_scan_t  s;
+
+    static const struct {
+        const char  *name;
+        const char  *text;
+        const char  *model;
+        int          stream;
+    } t[] = {
+        { "a document's", "{\"id\":\"x\",\"model\":\"m-1\"," USAGE "}", "m-1",
+          0 },
+        { "none", "{\"choices\":[{\"model\":\"no\"}]," USAGE "}", "", 0 },
+        { "not a string", "{\"model\":{\"model\":\"no\"},\"x\":\"no\"}", "",
+          0 },
+        { "with an escape", "{\"model\":\"a\\/b\"}", "", 0 },
+        { "the longest", "{\"model\":\"0123456789012345678901234567890123456789"
+          "012345678901234567890123\"}", "01234567890123456789012345678901234567"
+          "89012345678901234567890123", 0 },
+        { "one too long", "{\"model\":\"0123456789012345678901234567890123456789"
+          "0123456789012345678901234\"}", "", 0 },
+        { "a stream's", "data: {\"model\":\"s\",\"choices\":[{}]}\n\n"
+          "data: {\"model\":\"later\"}\n\n", "s", 1 },
+        { "Anthropic's", "data: {\"type\":\"message_start\",\"message\":{"
+          "\"id\":\"m\",\"model\":\"c-2\",\"usage\":{\"input_tokens\":2}}}"
+          "\n\n", "c-2", 1 },
+    };
+
+    for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        good = 1;
+
+        for (how = 0; good && how < 60; how++) {
+            feed(&s, t[i].stream, t[i].text, strlen(t[i].text), how);
+            good = s.model_len == strlen(t[i].model)
+                   && memcmp(s.model, t[i].model, s.model_len) == 0;
+        }
+
+        ok(good, "model: %s", t[i].name);
+    }
+}
+
+
 /* a usage of len bytes between two others */
 
 static void
@@ -611,6 +656,7 @@ int
 main(void)
 {
     test_documents();
+    test_models();
     test_long();
     test_huge();
     test_ask();
