@@ -41,5 +41,10 @@ section "Quotas"
 "$B/bench/bench_calls" -n "${CALLS:-200000}" -d "$B/bench_calls" |
     sed 's/^/  /'
 
+section "Metrics"
+"$B/bench/bench_store" -n 10000 -d "$B/bench_metrics_store" -k >/dev/null
+"$B/bench/bench_metrics" -d "$B/bench_metrics_store" | sed 's/^/  /'
+rm -rf "$B/bench_metrics_store" "$B/bench_metrics_store.secret"
+
 section "HTTP"
 perl -It/lib scripts/bench_http.pl

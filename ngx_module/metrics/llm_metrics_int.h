@@ -105,8 +105,9 @@ typedef struct {
     _Atomic int64_t   begun;            /* ms; 0: nobody looked yet */
     _Atomic uint64_t  took;             /* ms */
     _Atomic uint64_t  txnid;            /* of the keys that were counted */
-    _Atomic int64_t   recount;          /* unix seconds: a key's state changes
-                                           by itself then */
+    _Atomic int64_t   counted;          /* unix seconds: when */
+    _Atomic int64_t   recount;          /* a key's state changes by itself
+                                           then */
     _Atomic uint64_t  word[LLM_METRICS_WORDS(llm_metrics_stores_t)];
 } llm_metrics_look_t;
 

@@ -30,6 +30,8 @@ typedef struct {
 } llm_look_t;
 
 
+static int llm_look_changed(llm_metrics_look_t *l, uint64_t txnid,
+    int64_t now);
 static int llm_look_key(void *data, const llm_key_t *k);
 static int llm_look_keys(llm_look_t *look, llm_store_t *store, char *err,
     size_t errlen);
@@ -48,9 +50,7 @@ llm_metrics_stores_due(llm_metrics_t *m, uint64_t txnid, int64_t time,
     begun = atomic_load(&l->begun);
     wait = LLM_LOOK_SIZES;
 
-    if (llm_metrics_get(&l->txnid) != txnid
-        || llm_metrics_get(&l->recount) <= now)
-    {
+    if (llm_look_changed(l, txnid, now)) {
         wait = LLM_LOOK_KEYS;
     }
 
@@ -71,6 +71,18 @@ llm_metrics_stores_due(llm_metrics_t *m, uint64_t txnid, int64_t time,
     }
 
     return atomic_compare_exchange_strong(&l->begun, &begun, time);
+}
+
+
+/* are the keys other ones than those that were counted?  The clock may have
+ * been stepped back */
+
+static int
+llm_look_changed(llm_metrics_look_t *l, uint64_t txnid, int64_t now)
+{
+    return llm_metrics_get(&l->txnid) != txnid
+           || llm_metrics_get(&l->recount) <= now
+           || llm_metrics_get(&l->counted) > now;
 }
 
 
@@ -95,13 +107,12 @@ llm_metrics_stores_look(llm_metrics_t *m, llm_store_t *store,
     txnid = llm_store_txnid(store);
     rc = LLM_OK;
 
-    if (!look.st.known || llm_metrics_get(&l->txnid) != txnid
-        || llm_metrics_get(&l->recount) <= now)
-    {
+    if (!look.st.known || llm_look_changed(l, txnid, now)) {
         rc = llm_look_keys(&look, store, err, errlen);
 
         if (rc == LLM_OK || rc == LLM_INVALID) {
             /* damaged records hide no others, and stay what they are */
+            llm_metrics_put(&l->counted, now);
             llm_metrics_put(&l->recount, look.recount);
             llm_metrics_put(&l->txnid, txnid);
         }

@@ -140,6 +140,7 @@ llm_metrics_text(llm_metrics_t *m, llm_zone_t *zone, const char *version,
     t.b = text;
     t.rc = llm_buf_reserve(text, LLM_TEXT_FIRST);
 
+    llm_text_bounds(&t);
     llm_text_models(&t);
     llm_text_requests(&t);
     llm_text_model_counters(&t);

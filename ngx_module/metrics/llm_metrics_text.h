@@ -17,6 +17,7 @@
 
 
 #define LLM_TEXT_LABEL  (2 * LLM_METRICS_NAME + 1)
+#define LLM_TEXT_LE     16
 
 
 /* a model that has something to tell */
@@ -36,6 +37,7 @@ typedef struct {
     int64_t            time;            /* CLOCK_MONOTONIC, ms */
     llm_buf_t         *b;
     int                rc;
+    char               le[LLM_METRICS_BUCKETS][LLM_TEXT_LE];   /* bounds */
     uint32_t           n_model;
     llm_text_model_t   model[LLM_METRICS_ALL];
 } llm_text_t;
@@ -60,6 +62,9 @@ void llm_text_model(llm_text_t *t, const char *name,
 /* name, without labels */
 void llm_text_number(llm_text_t *t, const char *name, const char *type,
     const char *help, uint64_t n);
+
+/* le, before the first histogram */
+void llm_text_bounds(llm_text_t *t);
 
 /* a histogram's lines; labels: without braces, may be "" */
 void llm_text_hist(llm_text_t *t, const char *name, const char *labels,
