@@ -8,7 +8,9 @@
  *     closes   number of an opening record  -> number of its closing record
  *     keys     15-byte key id, number       -> nothing
  *     hours    unix hour                    -> the first number of that hour
- *     content  number, 'i' or 'o', choice   -> llm_audit_content.c
+ *     content  number, 'i' or 'o', choice   -> llm_audit_content.c; number:
+ *                                             of the opening record for 'i',
+ *                                             of the closing one for 'o'
  *     epochs   number                       -> LLM_AUDIT_EPOCH_SIZE bytes
  *     meta     "schema"                     -> 32-bit number
  *              "head", "base"               -> mark
@@ -195,6 +197,7 @@ typedef struct llm_audit_keys_s  llm_audit_keys_t;
 struct llm_audit_keys_s {
     llm_audit_keys_t     *next;
     size_t                mapped;
+    unsigned              trail;        /* the environment's when loaded */
     uint32_t              epoch;
     llm_hmac_t            head;         /* of marks */
     llm_hmac_t            fingerprint;
@@ -222,15 +225,17 @@ typedef struct {
     int                   reading;      /* nothing is written */
     atomic_uint           refs;
     _Atomic int64_t       clock;        /* for tests: 0, or the time */
-    int                   nosync;       /* for measurements */
 
     /* read: by transactions.  write: to open the files anew */
     pthread_rwlock_t      lock;
     llm_audit_t          *handles;      /* under mutex */
     pthread_mutex_t       mutex;
     llm_audit_keys_t     *keys;         /* under mutex, grows only */
+    llm_audit_keys_t *_Atomic  current; /* of fingerprints to come */
 
     /* under lock */
+    atomic_uint           trail;        /* opened anew so often */
+    atomic_int            broken;       /* must be opened anew */
     MDB_env              *env;          /* NULL: the files are away */
     MDB_dbi               records, closes, keyed, hours, content, epochs,
                           meta;
@@ -273,8 +278,9 @@ int llm_audit_error(llm_audit_t *a, int rc, const char *place, char *err,
 int llm_audit_read(llm_audit_t *a, MDB_txn **txn, char *err, size_t errlen);
 void llm_audit_read_end(llm_audit_t *a, MDB_txn *txn);
 
-/* every page that is in use, before LMDB follows it: a microsecond each.
- * LLM_INVALID: one is damaged.  txn: of read(); it may be renewed */
+/* every page that is in use, before LMDB follows it: a microsecond each.  open
+ * does it only where the file is small.  LLM_INVALID: one is damaged.  txn: of
+ * read(); it may be renewed */
 int llm_audit_scan(llm_audit_t *a, MDB_txn *txn, char *err, size_t errlen);
 
 /* the record's bytes, good until the transaction's end or next write;
@@ -282,7 +288,7 @@ int llm_audit_scan(llm_audit_t *a, MDB_txn *txn, char *err, size_t errlen);
 int llm_audit_get(llm_audit_t *a, MDB_txn *txn, uint64_t number, MDB_val *v,
     char *err, size_t errlen);
 
-int64_t llm_audit_now(llm_audit_t *a);          /* unix ms */
+int64_t llm_audit_now(llm_audit_env_t *e);      /* unix ms */
 int64_t llm_audit_mono(void);                   /* CLOCK_BOOTTIME, ms */
 
 
@@ -321,8 +327,9 @@ int llm_audit_mark_get(llm_audit_t *a, MDB_txn *txn, uint8_t kind,
 int llm_audit_mark_put(llm_audit_t *a, uint8_t kind, llm_audit_mark_t *m,
     char *err, size_t errlen);
 
-/* audit.head as it is at its path.  *proven: its MAC is right, by the root that
- * lies in it; 0 also where there is no secret.  LLM_NOTFOUND; LLM_INVALID */
+/* audit.head as it is at its path.  *proven: 1: its MAC is right, by the root
+ * that lies in it; -1: it is wrong; 0: it can't be told, there is no secret or
+ * not its version.  LLM_NOTFOUND; LLM_INVALID: malformed */
 int llm_audit_head_read(llm_audit_env_t *e, llm_audit_mark_t *m, int *proven,
     char *err, size_t errlen);
 

@@ -12,15 +12,13 @@
 #endif
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "llm_calls_int.h"
+#include "llm_store_int.h"
 
-
-#define LLM_CALLS_CHUNK    ((size_t) 1 << 20)   /* the file grows by it */
 
 /* pages that only usage records may use */
 #define LLM_CALLS_MINRES   64
@@ -29,7 +27,6 @@
 
 static uint64_t llm_calls_reusable(llm_calls_t *c);
 static int llm_calls_oldest(const char *line, void *data);
-static int llm_calls_grow(llm_calls_t *c, uint64_t want);
 
 
 /*
@@ -88,7 +85,7 @@ llm_calls_measure(llm_calls_t *c, char *err, size_t errlen)
 
     /* the disk's reserve, for usage records; it may be there no more */
 
-    rc = llm_calls_grow(c, c->used + LLM_CALLS_MINRES);
+    rc = llm_env_grow(e->env, e->psize, &c->file, c->used + LLM_CALLS_MINRES);
 
     if (rc != 0) {
         c->left = 0;
@@ -187,7 +184,8 @@ llm_calls_room(llm_calls_t *c, uint64_t cost, char *err, size_t errlen)
                        c->shared->path);
     }
 
-    rc = llm_calls_grow(c, c->used + spent + LLM_CALLS_MINRES);
+    rc = llm_env_grow(c->shared->env, c->shared->psize, &c->file,
+                      c->used + spent + LLM_CALLS_MINRES);
 
     if (rc != 0) {
         return llm_err(err, errlen, LLM_AGAIN, "%s: write: %s",
@@ -197,54 +195,4 @@ llm_calls_room(llm_calls_t *c, uint64_t cost, char *err, size_t errlen)
     c->spent = spent;
 
     return LLM_OK;
-}
-
-
-/*
- * The file holds so many pages, or as many as the map; called by the one
- * writer.  Returns the system's code.  Where a file system cannot reserve, a
- * full disk shows in the commit.
- */
-
-static int
-llm_calls_grow(llm_calls_t *c, uint64_t want)
-{
-    int               fd, rc;
-    uint64_t          from, pages, psize;
-    MDB_envinfo       info;
-    llm_calls_env_t  *e;
-
-    if (c->file >= want) {
-        return 0;
-    }
-
-    e = c->shared;
-    psize = e->psize;
-
-    (void) mdb_env_info(e->env, &info);
-
-    pages = info.me_mapsize / psize;
-    want += LLM_CALLS_CHUNK / psize;
-
-    if (want > pages) {
-        want = pages;
-    }
-
-    if (c->file >= want || mdb_env_get_fd(e->env, &fd) != 0) {
-        return 0;
-    }
-
-    from = c->file * psize;
-
-    if (fallocate(fd, 0, (off_t) from, (off_t) (want * psize - from)) == -1) {
-        rc = errno;
-
-        if (rc != EOPNOTSUPP && rc != ENOSYS && rc != EINTR) {
-            return rc;
-        }
-    }
-
-    c->file = want;
-
-    return 0;
 }

@@ -69,13 +69,34 @@ llm_hmac(const llm_hmac_t *h, const void *data, size_t len, uint8_t mac[32])
 {
     SHA256_CTX  ctx;
 
-    ctx = h->inner;
-    (void) SHA256_Update(&ctx, data, len);
-    (void) SHA256_Final(mac, &ctx);
+    llm_hmac_begin(h, &ctx);
+    llm_hmac_add(&ctx, data, len);
+    llm_hmac_end(h, &ctx, mac);
+}
 
-    ctx = h->outer;
-    (void) SHA256_Update(&ctx, mac, 32);
-    (void) SHA256_Final(mac, &ctx);
 
-    OPENSSL_cleanse(&ctx, sizeof(ctx));
+void
+llm_hmac_begin(const llm_hmac_t *h, SHA256_CTX *ctx)
+{
+    *ctx = h->inner;
+}
+
+
+void
+llm_hmac_add(SHA256_CTX *ctx, const void *data, size_t len)
+{
+    (void) SHA256_Update(ctx, data, len);
+}
+
+
+void
+llm_hmac_end(const llm_hmac_t *h, SHA256_CTX *ctx, uint8_t mac[32])
+{
+    (void) SHA256_Final(mac, ctx);
+
+    *ctx = h->outer;
+    (void) SHA256_Update(ctx, mac, 32);
+    (void) SHA256_Final(mac, ctx);
+
+    OPENSSL_cleanse(ctx, sizeof(SHA256_CTX));
 }

@@ -29,5 +29,10 @@ void llm_hmac_init(llm_hmac_t *h, const void *key, size_t len);
 void llm_hmac(const llm_hmac_t *h, const void *data, size_t len,
     uint8_t mac[32]);
 
+/* the same of data that comes in pieces; end wipes ctx */
+void llm_hmac_begin(const llm_hmac_t *h, SHA256_CTX *ctx);
+void llm_hmac_add(SHA256_CTX *ctx, const void *data, size_t len);
+void llm_hmac_end(const llm_hmac_t *h, SHA256_CTX *ctx, uint8_t mac[32]);
+
 
 #endif /* _LLM_HMAC_H_INCLUDED_ */

@@ -101,7 +101,8 @@ llm_store_give(const char *path, uid_t uid, gid_t gid, char *err,
     struct stat  sb;
 
     static const char *const  files[] = {
-        "data.mdb", "lock.mdb", "calls.mdb", "calls.mdb-lock"
+        "data.mdb", "lock.mdb", "calls.mdb", "calls.mdb-lock", "audit.mdb",
+        "audit.mdb-lock", "audit.head"
     };
 
     fd = llm_owner_open(path);

@@ -20,6 +20,9 @@
 #include "llm_store_int.h"
 
 
+#define LLM_ENV_CHUNK  ((size_t) 1 << 20)       /* a file grows by it */
+
+
 static int llm_store_header(int dir, const char *path, char *err,
     size_t errlen);
 
@@ -148,4 +151,44 @@ llm_store_sound(llm_store_t *st, char *err, size_t errlen)
     }
 
     return LLM_OK;
+}
+
+
+int
+llm_env_grow(MDB_env *env, size_t psize, uint64_t *file, uint64_t want)
+{
+    int          fd, rc;
+    uint64_t     from, pages;
+    MDB_envinfo  info;
+
+    if (*file >= want) {
+        return 0;
+    }
+
+    (void) mdb_env_info(env, &info);
+
+    pages = info.me_mapsize / psize;
+    want += LLM_ENV_CHUNK / psize;
+
+    if (want > pages) {
+        want = pages;
+    }
+
+    if (*file >= want || mdb_env_get_fd(env, &fd) != 0) {
+        return 0;
+    }
+
+    from = *file * psize;
+
+    if (fallocate(fd, 0, (off_t) from, (off_t) (want * psize - from)) == -1) {
+        rc = errno;
+
+        if (rc != EOPNOTSUPP && rc != ENOSYS && rc != EINTR) {
+            return rc;
+        }
+    }
+
+    *file = want;
+
+    return 0;
 }

@@ -176,6 +176,14 @@ int llm_file_give(int dir, const char *path, const char *name, uid_t uid,
 /* the file is as long as its header says; sets st->psize */
 int llm_store_sound(llm_store_t *st, char *err, size_t errlen);
 
+/*
+ * The file holds so many pages, or as many as the map; called by the one
+ * writer, for calls.mdb and audit.mdb.  *file: pages that it has.  Returns the
+ * system's code.  Where a file system cannot reserve, a full disk shows in the
+ * commit.
+ */
+int llm_env_grow(MDB_env *env, size_t psize, uint64_t *file, uint64_t want);
+
 /* LLM_INVALID: a page is damaged.  LLM_AGAIN: begin txn again */
 int llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen);
 
