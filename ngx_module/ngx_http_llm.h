@@ -94,18 +94,29 @@ typedef struct {
 } ngx_http_llm_body_t;
 
 
-/* whether requests can be served, as far as a worker's thread has to look */
+/* what of a worker's must work for requests to be served, and blocks when it
+ * is looked at */
+typedef enum {
+    NGX_HTTP_LLM_STORE = 0,
+    NGX_HTTP_LLM_AUDIT,
+    NGX_HTTP_LLM_PARTS
+} ngx_http_llm_part_e;
+
+
 typedef struct {
     ngx_queue_t          waiting;       /* requests, for a look's end */
     ngx_event_t          late;
     ngx_msec_t           looked;        /* ngx_current_msec */
-    int                  store_rc;      /* of the last look, for the log */
-    int                  audit_rc;
-    const char          *store;         /* "ok", or why not */
-    const char          *audit;         /* NULL: no trail is kept */
-    unsigned             known:1;
-    unsigned             looking:1;
-    unsigned             hangs:1;       /* the look that goes on does */
+    ngx_uint_t           looking;       /* parts that are not known yet */
+    ngx_uint_t           known;
+
+    struct {
+        const char      *state;         /* "ok", or why not; NULL: there is no
+                                           such part */
+        int              rc;            /* of the last look, for the log */
+        unsigned         looking:1;
+        unsigned         hangs:1;       /* its look does */
+    } part[NGX_HTTP_LLM_PARTS];
 } ngx_http_llm_health_t;
 
 

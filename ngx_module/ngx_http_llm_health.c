@@ -22,18 +22,18 @@
 
 
 #define NGX_HTTP_LLM_LOOK_GOOD  1000        /* ms that a look counts */
+#define NGX_HTTP_LLM_LOOK_BAD   100         /* that found something wrong */
 #define NGX_HTTP_LLM_LOOK_LATE  5000
 
 
+/* a look at one part */
 typedef struct {
     ngx_http_llm_task_t        task;
     ngx_http_llm_main_conf_t  *mcf;
-    int                        store_rc;
-    int                        audit_rc;
-    const char                *store;
-    const char                *audit;       /* NULL: no trail is kept */
-    char                       store_err[LLM_ERRLEN];
-    char                       audit_err[LLM_ERRLEN];
+    ngx_http_llm_part_e        part;
+    int                        rc;
+    const char                *state;
+    char                       err[LLM_ERRLEN];
 } ngx_http_llm_look_t;
 
 
@@ -45,24 +45,28 @@ typedef struct {
 
 static ngx_int_t ngx_http_llm_health_begin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_ready_answer(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_llm_parts_good(ngx_http_llm_health_t *h);
 static ngx_int_t ngx_http_llm_health_send(ngx_http_request_t *r,
     ngx_uint_t status, const char *name, ngx_http_llm_health_t *h);
 static u_char *ngx_http_llm_health_details(u_char *p, llm_zone_t *z,
     llm_engine_status_t *es);
-static ngx_int_t ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf,
-    ngx_log_t *log);
-static void ngx_http_llm_look_run(ngx_http_llm_task_t *task,
+static void ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log);
+static ngx_int_t ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_part_e part, ngx_log_t *log);
+static void ngx_http_llm_look_store(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
-static const char *ngx_http_llm_look_word(int rc);
+static const char *ngx_http_llm_look_state(int rc);
 static void ngx_http_llm_look_done(ngx_http_llm_task_t *task);
-static void ngx_http_llm_look_log(const char *what, int *last, int rc,
-    const char *err);
+static void ngx_http_llm_look_tell(ngx_http_llm_health_t *h,
+    ngx_http_llm_part_e part, int rc, const char *err);
 static void ngx_http_llm_look_late(ngx_event_t *ev);
-static void ngx_http_llm_look_known(ngx_http_llm_health_t *h,
-    const char *store, const char *audit);
+static void ngx_http_llm_look_known(ngx_http_llm_health_t *h);
 static ngx_int_t ngx_http_llm_wait(ngx_http_request_t *r,
     ngx_http_llm_health_t *h);
 static void ngx_http_llm_wait_cleanup(void *data);
+
+
+static const char  *ngx_http_llm_part_names[] = { "store", "audit" };
 
 
 ngx_int_t
@@ -83,6 +87,7 @@ ngx_int_t
 ngx_http_llm_readyz(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
+    ngx_msec_t                 good;
     ngx_http_llm_health_t     *h;
     ngx_http_llm_main_conf_t  *mcf;
 
@@ -94,20 +99,21 @@ ngx_http_llm_readyz(ngx_http_request_t *r)
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
     h = &mcf->worker->health;
 
+    good = ngx_http_llm_parts_good(h) ? NGX_HTTP_LLM_LOOK_GOOD
+                                      : NGX_HTTP_LLM_LOOK_BAD;
+
     if (mcf->store.len == 0
-        || h->hangs
-        || (h->known
-            && ngx_current_msec - h->looked < NGX_HTTP_LLM_LOOK_GOOD))
+        || (h->known && ngx_current_msec - h->looked < good))
     {
         return ngx_http_llm_ready_answer(r);
     }
 
-    if (!h->looking && ngx_http_llm_look(mcf, r->connection->log) != NGX_OK) {
-        ngx_http_llm_look_known(h, "not open", h->audit);
-        return ngx_http_llm_ready_answer(r);
+    if (!h->looking) {
+        ngx_http_llm_look(mcf, r->connection->log);
     }
 
-    return ngx_http_llm_wait(r, h);
+    return h->looking ? ngx_http_llm_wait(r, h)
+                      : ngx_http_llm_ready_answer(r);
 }
 
 
@@ -148,17 +154,27 @@ ngx_http_llm_ready_answer(ngx_http_request_t *r)
     h = &mcf->worker->health;
 
     ready = (ngx_http_llm_engine_state(mcf, lcf->engine_hash)
-             == LLM_ENGINE_READY);
-
-    if (mcf->store.len) {
-        ready = ready && ngx_strcmp(h->store, "ok") == 0
-                && (h->audit == NULL || ngx_strcmp(h->audit, "ok") == 0);
-    }
+             == LLM_ENGINE_READY
+             && ngx_http_llm_parts_good(h));
 
     return ngx_http_llm_health_send(r, ready ? NGX_HTTP_OK
                                              : NGX_HTTP_SERVICE_UNAVAILABLE,
-                                    ready ? "ready" : "not ready",
-                                    mcf->store.len ? h : NULL);
+                                    ready ? "ready" : "not ready", h);
+}
+
+
+static ngx_uint_t
+ngx_http_llm_parts_good(ngx_http_llm_health_t *h)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_LLM_PARTS; i++) {
+        if (h->part[i].state && h->part[i].rc != LLM_OK) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -170,6 +186,7 @@ ngx_http_llm_health_send(ngx_http_request_t *r, ngx_uint_t status,
 {
     u_char                    *p;
     ngx_str_t                  body, value;
+    ngx_uint_t                 i;
     ngx_http_llm_ctx_t        *ctx;
     llm_engine_status_t       *es;
     ngx_http_llm_loc_conf_t   *lcf;
@@ -189,11 +206,10 @@ ngx_http_llm_health_send(ngx_http_request_t *r, ngx_uint_t status,
                     ngx_http_llm_state_name(ngx_http_llm_engine_state(mcf,
                                                         lcf->engine_hash)));
 
-    if (h) {
-        p = ngx_sprintf(p, ",\"store\":\"%s\"", h->store);
-
-        if (h->audit) {
-            p = ngx_sprintf(p, ",\"audit\":\"%s\"", h->audit);
+    for (i = 0; h && i < NGX_HTTP_LLM_PARTS; i++) {
+        if (h->part[i].state) {
+            p = ngx_sprintf(p, ",\"%s\":\"%s\"",
+                            ngx_http_llm_part_names[i], h->part[i].state);
         }
     }
 
@@ -314,65 +330,110 @@ ngx_http_llm_state_name(llm_engine_state_e state)
 }
 
 
-static ngx_int_t
+/* a part whose last look still goes on is not looked at again */
+
+static void
 ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log)
 {
-    ngx_http_llm_look_t    *t;
+    ngx_uint_t              i;
     ngx_http_llm_health_t  *h = &mcf->worker->health;
+
+    if (h->waiting.next == NULL) {
+        ngx_queue_init(&h->waiting);
+    }
+
+    for (i = 0; i < NGX_HTTP_LLM_PARTS; i++) {
+        if (h->part[i].looking) {
+            continue;
+        }
+
+        switch (ngx_http_llm_look_post(mcf, i, log)) {
+
+        case NGX_OK:
+            h->part[i].looking = 1;
+            h->looking++;
+            break;
+
+        case NGX_DECLINED:
+            h->part[i].state = NULL;
+            break;
+
+        default:
+            /* the log says why */
+            h->part[i].state = "not open";
+            h->part[i].rc = LLM_ERROR;
+        }
+    }
+
+    if (h->looking == 0) {
+        ngx_http_llm_look_known(h);
+        return;
+    }
+
+    h->late.handler = ngx_http_llm_look_late;
+    h->late.data = h;
+    h->late.log = ngx_cycle->log;
+
+    ngx_add_timer(&h->late, NGX_HTTP_LLM_LOOK_LATE);
+}
+
+
+/* NGX_DECLINED: there is no such part */
+
+static ngx_int_t
+ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_part_e part, ngx_log_t *log)
+{
+    ngx_int_t             rc;
+    ngx_http_llm_look_t  *t;
+
+    if (part != NGX_HTTP_LLM_STORE) {
+        return NGX_DECLINED;
+    }
 
     t = ngx_calloc(sizeof(ngx_http_llm_look_t), log);
     if (t == NULL) {
         return NGX_ERROR;
     }
 
-    t->task.run = ngx_http_llm_look_run;
+    t->task.run = ngx_http_llm_look_store;
     t->task.done = ngx_http_llm_look_done;
     t->mcf = mcf;
+    t->part = part;
 
-    if (ngx_http_llm_post(mcf, &t->task, log) != NGX_OK) {
+    rc = ngx_http_llm_post(mcf, &t->task, log);
+
+    if (rc != NGX_OK) {
         ngx_free(t);
-        return NGX_ERROR;
     }
 
-    if (h->waiting.next == NULL) {
-        ngx_queue_init(&h->waiting);
-    }
-
-    h->looking = 1;
-    h->late.handler = ngx_http_llm_look_late;
-    h->late.data = h;
-    h->late.log = ngx_cycle->log;
-
-    ngx_add_timer(&h->late, NGX_HTTP_LLM_LOOK_LATE);
-
-    return NGX_OK;
+    return rc;
 }
 
 
 /* on the thread */
 
 static void
-ngx_http_llm_look_run(ngx_http_llm_task_t *task, llm_store_t *store,
+ngx_http_llm_look_store(ngx_http_llm_task_t *task, llm_store_t *store,
     llm_calls_t *calls)
 {
     ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
 
-    t->store_rc = llm_store_ready(store, t->store_err, sizeof(t->store_err));
-    t->store = ngx_http_llm_look_word(t->store_rc);
+    t->rc = llm_store_ready(store, t->err, sizeof(t->err));
+    t->state = ngx_http_llm_look_state(t->rc);
 
-    if (t->store_rc == LLM_OK && t->mcf->secret) {
-        t->store_rc = llm_store_verify(store, t->mcf->secret, t->store_err,
-                                       sizeof(t->store_err));
+    if (t->rc == LLM_OK && t->mcf->secret) {
+        t->rc = llm_store_verify(store, t->mcf->secret, t->err,
+                                 sizeof(t->err));
 
-        t->store = t->store_rc == LLM_INVALID
-                   ? "of another secret"
-                   : ngx_http_llm_look_word(t->store_rc);
+        t->state = t->rc == LLM_INVALID ? "of another secret"
+                                        : ngx_http_llm_look_state(t->rc);
     }
 }
 
 
 static const char *
-ngx_http_llm_look_word(int rc)
+ngx_http_llm_look_state(int rc)
 {
     switch (rc) {
 
@@ -404,38 +465,43 @@ ngx_http_llm_look_done(ngx_http_llm_task_t *task)
 
     ngx_http_llm_health_t  *h = &t->mcf->worker->health;
 
-    if (h->late.timer_set) {
+    h->part[t->part].state = t->state;
+    h->part[t->part].looking = 0;
+
+    ngx_http_llm_look_tell(h, t->part, t->rc, t->err);
+
+    if (h->part[t->part].hangs) {
+        h->part[t->part].hangs = 0;
+        h->looked = ngx_current_msec;
+
+    } else if (--h->looking == 0) {
         ngx_del_timer(&h->late);
+        ngx_http_llm_look_known(h);
     }
-
-    h->looking = 0;
-    h->hangs = 0;
-
-    ngx_http_llm_look_log("store", &h->store_rc, t->store_rc, t->store_err);
-    ngx_http_llm_look_log("audit", &h->audit_rc, t->audit_rc, t->audit_err);
-    ngx_http_llm_look_known(h, t->store, t->audit);
 
     ngx_free(t);
 }
 
 
 static void
-ngx_http_llm_look_log(const char *what, int *last, int rc, const char *err)
+ngx_http_llm_look_tell(ngx_http_llm_health_t *h, ngx_http_llm_part_e part,
+    int rc, const char *err)
 {
-    if (rc == *last) {
-        return;
+    if (rc != h->part[part].rc) {
+
+        if (rc != LLM_OK) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "llm_pass: not ready: %s: %s",
+                          ngx_http_llm_part_names[part], err);
+
+        } else {
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "llm_pass: %s: ready again",
+                          ngx_http_llm_part_names[part]);
+        }
     }
 
-    *last = rc;
-
-    if (rc != LLM_OK) {
-        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "llm_pass: not ready: %s: %s", what, err);
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                  "llm_pass: %s: ready again", what);
+    h->part[part].rc = rc;
 }
 
 
@@ -447,14 +513,20 @@ ngx_http_llm_look_late(ngx_event_t *ev)
 {
     ngx_http_llm_health_t *h = ev->data;
 
-    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "llm_pass: not ready: store: no look at it in %d seconds",
-                  NGX_HTTP_LLM_LOOK_LATE / 1000);
+    ngx_uint_t  i;
 
-    h->hangs = 1;
-    h->store_rc = LLM_AGAIN;
+    for (i = 0; i < NGX_HTTP_LLM_PARTS; i++) {
 
-    ngx_http_llm_look_known(h, "not answering", h->audit);
+        if (h->part[i].looking && !h->part[i].hangs) {
+            h->part[i].hangs = 1;
+            h->part[i].state = "not answering";
+            h->looking--;
+
+            ngx_http_llm_look_tell(h, i, LLM_AGAIN, "a look at it hangs");
+        }
+    }
+
+    ngx_http_llm_look_known(h);
 }
 
 
@@ -462,20 +534,17 @@ ngx_http_llm_look_late(ngx_event_t *ev)
  * next one of its connection */
 
 static void
-ngx_http_llm_look_known(ngx_http_llm_health_t *h, const char *store,
-    const char *audit)
+ngx_http_llm_look_known(ngx_http_llm_health_t *h)
 {
     ngx_queue_t            *q;
     ngx_connection_t       *c;
     ngx_http_request_t     *r;
     ngx_http_llm_waiter_t  *wt;
 
-    h->store = store;
-    h->audit = audit;
     h->looked = ngx_current_msec;
     h->known = 1;
 
-    while (h->waiting.next && !ngx_queue_empty(&h->waiting)) {
+    while (!ngx_queue_empty(&h->waiting)) {
         q = ngx_queue_head(&h->waiting);
         wt = ngx_queue_data(q, ngx_http_llm_waiter_t, queue);
 
