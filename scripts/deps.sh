@@ -30,6 +30,7 @@ group_packages() {
         test)
             echo perl libio-socket-ssl-perl binutils openssl:openssl \
                  curl:curl python3-venv chromium:chromium \
+                 chromium-driver:chromedriver zbar-tools:zbarimg \
                  softhsm2:softhsm2-util opensc:pkcs11-tool
             ;;
         reference)

@@ -154,6 +154,14 @@ is($t->get('/zip/app.js', headers => ['Accept-Encoding: gzip',
 
 # configuration
 
+$t->init;
+my $locked = $conf =~ s/(%%HTTP%%)/$1\n%%KEYS%%\nllm_auth on;/r;
+$r = $t->config_test($locked);
+is($r->{code}, 0, 'behind llm_auth on') or diag($r->{err});
+like($r->{err}, qr/\[warn\].*llm_auth off/, 'a warning');
+$r = $t->config_test($locked =~ s/llm_console;/llm_auth off; llm_console;/gr);
+unlike($r->{err}, qr/\[warn\]/, 'llm_auth off: none');
+
 for my $bad (['location ~ ^/x { llm_console; }', qr/location by prefix/],
              ['location @x { llm_console; }', qr/location by prefix/],
              ['location /x/ { llm_console; llm_console; }', qr/duplicate/],

@@ -211,8 +211,8 @@ function askCode(why) {
         return form(() => {
             const code = input.value.trim();
 
-            if (code === '') {
-                throw new Error('A code is needed.');
+            if (!/^[\w -]+$/.test(code)) {
+                throw new Error('Six digits, or a recovery code.');
             }
 
             input.value = '';

@@ -9,7 +9,11 @@
 
 import { admin, api, onEnded, setKey, storedKey, wipeKey } from './api.js';
 import { byId, el, say, set, svg, toast } from './ui.js';
+import { accountView, keysView } from './keys.js';
+import { auditView } from './audit.js';
 import { chatView, newChat } from './chat.js';
+import { paramsView } from './params.js';
+import { statusView } from './status.js';
 
 
 const ROLES = ['none', 'user', 'operator', 'admin'];
@@ -18,7 +22,18 @@ const ROLES = ['none', 'user', 'operator', 'admin'];
 
 const VIEWS = [
     ['chat', 'Chat', 'user', false,
-     'M4 5h16v11H9l-5 4z', chatView]
+     'M4 5h16v11H9l-5 4z', chatView],
+    ['status', 'Status', 'user', true,
+     'M3 12h4l3-7 4 14 3-7h4', statusView],
+    ['params', 'Params', 'operator', true,
+     'M4 7h9m4 0h3M4 17h3m4 0h9M13 4.5v5M7 14.5v5', paramsView],
+    ['keys', 'Keys', 'admin', true,
+     'M8 19a4 4 0 1 1 0-8 4 4 0 0 1 0 8zm3-7 8-8m-4 4 3 3', keysView],
+    ['audit', 'Audit', 'admin', true,
+     'M6 3h9l4 4v14H6zM9 12h7M9 16h7M14 3v5h5', auditView],
+    ['account', 'My key', 'user', true,
+     'M12 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4 21c1-5 4-6 8-6s7 1 8 6',
+     accountView]
 ];
 
 const THEMES = { auto: 'Theme: automatic', light: 'Theme: light',
@@ -181,8 +196,8 @@ function enter() {
     nav.hidden = false;
 
     set(nav, el('ul', null, views().map(([name, title, , , path]) =>
-        el('li', null, el('a', { href: '#/' + name }, icon(path),
-                          el('span', null, title))))));
+        el('li', null, el('a', { href: '#/' + name, onclick: again },
+                          icon(path), el('span', null, title))))));
 
     set(byId('who'), ctx.me.client, ' ',
         el('span', { class: 'badge' }, ctx.me.role));
@@ -197,6 +212,15 @@ function enter() {
     }
 
     show();
+}
+
+
+/* the link of what is shown shows it anew */
+
+function again(ev) {
+    if (location.hash === ev.currentTarget.getAttribute('href')) {
+        show();
+    }
 }
 
 

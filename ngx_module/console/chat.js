@@ -9,7 +9,8 @@
 
 
 import { api, cancelled } from './api.js';
-import { button, copyButton, el, errorBox, field, newId, number, say, set } from './ui.js';
+import { button, copyButton, el, errorBox, field, newId, number, say,
+         set } from './ui.js';
 import { render } from './markdown.js';
 
 

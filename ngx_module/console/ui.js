@@ -118,8 +118,20 @@ export function say(text) {
 export function toast(text) {
     const node = el('p', { class: 'toast' }, text);
 
+    toastsTo([...document.querySelectorAll('dialog[open]')].at(-1));
     byId('toasts').append(node);
     setTimeout(() => node.remove(), 5000);
+}
+
+
+/* what is outside a modal dialog can't be seen, nor heard, over it */
+
+function toastsTo(box) {
+    const at = box || document.body;
+
+    if (byId('toasts').parentNode !== at) {
+        at.append(byId('toasts'));
+    }
 }
 
 
@@ -160,8 +172,10 @@ export function copyButton(text, what, kind) {
 
 
 /*
- * A modal dialog; Esc closes it, and the focus goes back to where it was.
- * body(close) makes what is in it; resolves to what close() was called with.
+ * A modal dialog; Esc closes it, and the focus goes back to where it was.  One
+ * that is "guarded" shows what is not shown again: Esc closes it the second
+ * time.  body(close, inner) makes what is in it; resolves to what close() was
+ * called with.
  */
 
 export function dialog(title, body, kind) {
@@ -176,7 +190,21 @@ export function dialog(title, body, kind) {
             box.close();
         };
 
+        let warned = !/\bguarded\b/.test(kind || '');
+
+        box.addEventListener('cancel', (ev) => {
+            if (!warned && ev.target === box) {
+                warned = true;
+                ev.preventDefault();
+                toast('It is not shown again. Esc once more closes it.');
+            }
+        });
+
         box.addEventListener('close', () => {
+            if (box.contains(byId('toasts'))) {
+                toastsTo(before?.closest('dialog'));
+            }
+
             box.remove();
 
             if (before && before.isConnected) {
@@ -196,7 +224,7 @@ export function dialog(title, body, kind) {
             inner);
 
         document.body.append(box);
-        put(inner, body(close, inner, box));
+        put(inner, body(close, inner));
         box.showModal();
 
         const first = inner.querySelector('[autofocus]');
@@ -232,12 +260,14 @@ export function form(onsubmit, ...children) {
         busy = true;
         node.setAttribute('aria-busy', 'true');
         set(error);
+        mark(node, {});
 
         try {
             await onsubmit(node);
 
         } catch (e) {
             showError(error, e);
+            mark(node, e);
 
         } finally {
             busy = false;
@@ -246,6 +276,25 @@ export function form(onsubmit, ...children) {
     });
 
     return node;
+}
+
+
+/* the control that the error is about */
+
+function mark(node, e) {
+    const name = e.param?.split('.').at(-1);
+
+    for (const control of node.elements) {
+        const is = name !== undefined && control.name === name;
+
+        if (is) {
+            control.setAttribute('aria-invalid', 'true');
+            control.focus();
+
+        } else {
+            control.removeAttribute('aria-invalid');
+        }
+    }
 }
 
 
@@ -297,7 +346,7 @@ export function span(seconds) {
 }
 
 
-export function when(text) {
+export function when(text, o) {
     if (!text) {
         return '—';
     }
@@ -310,8 +359,13 @@ export function when(text) {
 
     return el('time', { datetime: date.toISOString(),
                         title: date.toISOString() },
-              date.toLocaleString(undefined, { dateStyle: 'medium',
-                                               timeStyle: 'short' }));
+              date.toLocaleString(undefined, o || { dateStyle: 'medium',
+                                                    timeStyle: 'short' }));
+}
+
+
+export function day(text) {
+    return when(text, { dateStyle: 'medium' });
 }
 
 
@@ -340,8 +394,8 @@ export function bytes(n) {
 
 /* [[name, value], ...] as a list; values that are null are left out */
 
-export function facts(list) {
-    return el('dl', { class: 'facts' },
+export function facts(list, kind) {
+    return el('dl', { class: `facts ${kind || ''}` },
               list.filter(([, value]) => value !== null
                                          && value !== undefined)
                   .map(([name, value]) => el('div', null,

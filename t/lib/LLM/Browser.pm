@@ -58,12 +58,11 @@ sub new {
 
     my $self = bless {
         t => $t, http => HTTP::Tiny->new(timeout => 30, keep_alive => 0),
-        origin => 'http://127.0.0.1:' . $t->port(0),
         base => 'http://127.0.0.1:' . $t->port(9), timeout => 10,
     }, $class;
 
     local $ENV{HOME} = $t->dir;
-    $t->background($driver, '--port=' . $t->port(9), '--silent');
+    $self->{driver} = $t->background($driver, '--port=' . $t->port(9), '--silent');
 
     my $end = time + 15;
     while (!eval { $self->_call('GET', 'status')->{ready} }) {
@@ -82,6 +81,7 @@ sub new {
                 binary => $browser,
                 args => ['--headless=new', '--no-first-run', '--disable-gpu',
                     '--disable-dev-shm-usage', '--disable-extensions',
+                    '--disable-breakpad', '--window-size=1280,800',
                     '--disable-background-networking', '--disable-sync',
                     '--disable-component-update', '--no-default-browser-check',
                     '--force-prefers-reduced-motion', '--lang=en-US',
@@ -116,8 +116,10 @@ sub quit {
     my $session = delete $self->{session} or return;
 
     eval { $self->_call('DELETE', "session/$session") };
-    kill 'KILL', -$self->{pid} if $self->{pid};
-    $self->{t}->end_background;
+    kill 'KILL', -$_ for grep { $_ } $self->{pid}, $self->{driver};
+    waitpid $self->{driver}, 0;
+    @{ $self->{t}{background} }
+        = grep { $_ != $self->{driver} } @{ $self->{t}{background} };
 }
 
 
@@ -144,11 +146,15 @@ sub _session {
 }
 
 
-# a path of this test's nginx
+# a path of this test's nginx, at PORT_n
 sub open {
-    my ($self, $path) = @_;
-    $self->_session('POST', 'url', { url => $self->{origin} . $path });
+    my ($self, $path, $n) = @_;
+    $self->_session('POST', 'url', { url => 'http://127.0.0.1:'
+                                     . $self->{t}->port($n // 0) . $path });
 }
+
+
+sub reload { $_[0]->_session('POST', 'refresh', {}) }
 
 
 sub url { return $_[0]->_session('GET', 'url') }
@@ -207,10 +213,18 @@ sub gone {
 }
 
 
+# the rest of the test would wait in vain
+sub _stuck {
+    my ($what) = @_;
+    fail($what);
+    die "can't go on\n";
+}
+
+
 sub click {
     my ($self, $css, $text) = @_;
 
-    my $e = $self->see($css, $text) or return fail("click $css");
+    my $e = $self->see($css, $text) or _stuck("click $css");
     $self->_session('POST', "element/$e->{+ELEMENT}/click", {});
     return 1;
 }
@@ -220,7 +234,7 @@ sub click {
 sub type {
     my ($self, $css, $text) = @_;
 
-    my $e = $self->see($css) or return fail("type into $css");
+    my $e = $self->see($css) or _stuck("type into $css");
     $self->_session('POST', "element/$e->{+ELEMENT}/clear", {});
     $self->_session('POST', "element/$e->{+ELEMENT}/value",
                     { text => $text });
@@ -274,11 +288,19 @@ sub cdp {
 }
 
 
+# of all that is seen, or of one element
 sub screenshot {
-    my ($self, $file) = @_;
+    my ($self, $file, $css) = @_;
+
+    my $e = defined $css ? $self->see($css) : undef;
+    my $png = $self->_session('GET', $e ? "element/$e->{+ELEMENT}/screenshot"
+                                        : 'screenshot');
+
     CORE::open my $fh, '>:raw', $file or die "$file: $!";
-    print $fh decode_base64($self->_session('GET', 'screenshot'));
+    print $fh decode_base64($png);
     close $fh;
+
+    return $file;
 }
 
 
@@ -286,6 +308,67 @@ sub screenshot {
 sub _log {
     my ($self, $type) = @_;
     return $self->_session('POST', 'se/log', { type => $type });
+}
+
+
+# How much wider the page is than the window; what is wider.
+sub overflow {
+    my ($self) = @_;
+    return $self->js(<<'JS');
+        const root = document.documentElement;
+        if (root.scrollWidth <= root.clientWidth) {
+            return '';
+        }
+        return [...document.querySelectorAll('body *')].filter((e) =>
+            e.getBoundingClientRect().right > root.clientWidth + 1)
+            .map((e) => e.tagName + '.' + e.className).slice(0, 5).join(' ')
+            || 'the page';
+JS
+}
+
+
+# Texts that are hard to read: contrast below 4.5, or 3 where they are large
+# (WCAG AA).
+sub faint {
+    my ($self) = @_;
+    return $self->js(<<'JS');
+        const rgb = (s) => (s.match(/[\d.]+/g) || []).map(Number);
+        const over = (a, b) => {
+            const alpha = a[3] ?? 1;
+            return [0, 1, 2].map((i) => a[i] * alpha + b[i] * (1 - alpha));
+        };
+        const ground = (e) => {
+            if (!e) { return [255, 255, 255]; }
+            const c = rgb(getComputedStyle(e).backgroundColor);
+            return (c[3] ?? 1) === 1 ? c : over(c, ground(e.parentElement));
+        };
+        const light = (c) => {
+            const [r, g, b] = c.map((v) => {
+                v /= 255;
+                return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+            });
+            return .2126 * r + .7152 * g + .0722 * b;
+        };
+        const bad = new Set();
+        for (const e of document.querySelectorAll('body *')) {
+            const own = [...e.childNodes].some((n) => n.nodeType === 3
+                                               && n.data.trim() !== '');
+            if (!own || e.closest(':disabled, .unseen, .skip, svg')
+                || !e.checkVisibility())
+            {
+                continue;
+            }
+            const s = getComputedStyle(e), under = ground(e);
+            const [a, b] = [light(over(rgb(s.color), under)), light(under)];
+            const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+            const size = parseFloat(s.fontSize);
+            const large = size >= 24 || (size >= 18.6 && s.fontWeight >= 700);
+            if (ratio < (large ? 3 : 4.5)) {
+                bad.add(`${e.tagName}.${e.className} ${ratio.toFixed(2)}`);
+            }
+        }
+        return [...bad].join(', ');
+JS
 }
 
 
