@@ -90,6 +90,10 @@ http {
             llm_admin;
         }
 
+        location /console/ {
+            llm_console;
+        }
+
         location = /healthz {
             llm_auth off;
             llm_pass demo;
@@ -160,6 +164,7 @@ cat <<END
 
 nginx-llm is running on $url with the demo model.
 
+  console           $url/console/
   API key (admin)   $key
   kept in           $demo/key
 
@@ -174,9 +179,5 @@ A key for somebody else, with 60 requests a minute:
       -d '{"client":"alice","role":"user","requests_per_minute":60}'
 
 END
-
-if [ "$(curl -s -o /dev/null -w '%{http_code}' "$url/console/")" = 200 ]; then
-    printf '  console           %s/console/\n\n' "$url"
-fi
 
 echo "Stop it with: make demo-stop"
