@@ -49,7 +49,8 @@ SKIP: {
     cmp_ok(-s $file, '<', 2 * 1024 * 1024, 'under 2 MB');
 
     my %known = map { $_ => 1 } qw(liblmdb.so libjansson.so libpcre2-8.so
-                                   libcrypto.so libm.so libc.so libpthread.so
+                                   libcrypto.so libqrencode.so libm.so libc.so
+                                   libpthread.so
                                    ld-linux-x86-64.so ld-linux-aarch64.so);
     my @needed = grep { !$known{$_} }
                  map { /\[([^\]]+?\.so)/ ? $1 : () }
