@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_llm.h"
+#include "metrics/llm_alerts.h"
 #include <openssl/crypto.h>
 
 
@@ -52,7 +53,10 @@ static void ngx_http_llm_admin_run(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
 static void ngx_http_llm_admin_fail(ngx_http_llm_admin_task_t *t, int status,
     const char *code, const char *message);
-static json_t *ngx_http_llm_admin_status(void *data);
+static json_t *ngx_http_llm_admin_status(void *data, int history);
+static json_t *ngx_http_llm_admin_engines(ngx_http_llm_main_conf_t *mcf);
+static void ngx_http_llm_admin_alerts(ngx_http_llm_main_conf_t *mcf,
+    json_t *status, int history);
 static void ngx_http_llm_admin_done(ngx_http_llm_task_t *task);
 static ngx_int_t ngx_http_llm_admin_answer(ngx_http_request_t *r,
     ngx_http_llm_admin_task_t *t);
@@ -414,13 +418,28 @@ ngx_http_llm_admin_fail(ngx_http_llm_admin_task_t *t, int status,
 }
 
 
-/* any thread: the zone's atomics only */
+/* any thread: the zones' atomics only */
 
 static json_t *
-ngx_http_llm_admin_status(void *data)
+ngx_http_llm_admin_status(void *data, int history)
 {
     ngx_http_llm_main_conf_t  *mcf = data;
 
+    json_t  *status;
+
+    status = json_pack("{s:o}", "engines", ngx_http_llm_admin_engines(mcf));
+
+    if (status) {
+        ngx_http_llm_admin_alerts(mcf, status, history);
+    }
+
+    return status;
+}
+
+
+static json_t *
+ngx_http_llm_admin_engines(ngx_http_llm_main_conf_t *mcf)
+{
     json_t               *list, *o;
     uint64_t              hash;
     ngx_uint_t            i;
@@ -463,7 +482,43 @@ ngx_http_llm_admin_status(void *data)
         (void) json_array_append_new(list, o);
     }
 
-    return json_pack("{s:o}", "engines", list);
+    return list;
+}
+
+
+/* without memory for them, the status has none */
+
+static void
+ngx_http_llm_admin_alerts(ngx_http_llm_main_conf_t *mcf, json_t *status,
+    int history)
+{
+    ngx_uint_t          i;
+    const char         *engine[LLM_ZONE_ENGINES];
+    llm_metrics_t      *m;
+    llm_engine_conf_t  *ec;
+
+    m = ngx_http_llm_metrics(mcf);
+
+    if (m == NULL) {
+        return;
+    }
+
+    ec = mcf->engines.elts;
+
+    for (i = 0; i < mcf->engines.nelts && i < LLM_ZONE_ENGINES; i++) {
+        engine[i] = ec[i].name;
+    }
+
+    (void) json_object_set_new(status, "alerts",
+                               llm_alerts_json(m, ngx_http_llm_zone(mcf),
+                                               engine, (int) i,
+                                               llm_metrics_clock(),
+                                               (int64_t) time(NULL) * 1000));
+
+    if (history) {
+        (void) json_object_set_new(status, "history",
+                                   llm_alerts_history(m, history));
+    }
 }
 
 

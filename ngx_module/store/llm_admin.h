@@ -7,7 +7,7 @@
  * factor, validation and the wording of errors are here, once.
  *
  *     GET    self                     any role: the caller's own key
- *     GET    status                   any role: engines
+ *     GET    status                   any role: engines, alerts: ?history=
  *     GET    params, params/ENGINE    operator
  *     PATCH  params, params/ENGINE    operator
  *     GET    changes                  admin: ?before= limit=
@@ -56,7 +56,8 @@
 #include "llm_totp.h"
 
 
-#define LLM_ADMIN_LIMIT  1000       /* of a list's items at a time */
+#define LLM_ADMIN_LIMIT    1000     /* of a list's items at a time */
+#define LLM_ADMIN_HISTORY  360      /* points of GET status, at most */
 
 /* how an answer becomes text: 0.6 stays "0.6" */
 #define LLM_ADMIN_DUMP   (JSON_REAL_PRECISION(15))
@@ -75,8 +76,9 @@ typedef struct {
     size_t               n_engine;
 
     /* GET status: what is known of engines, an object of its own (its texts
-     * are overwritten in the end); NULL in llmctl */
-    json_t            *(*status)(void *data);
+     * are overwritten in the end), with so many points of history; NULL in
+     * llmctl */
+    json_t            *(*status)(void *data, int history);
 
     /* a version of the secret made or removed, as llm_secret_add(); NULL but
      * in llmctl, which alone may write there */

@@ -46,14 +46,21 @@ static int llm_admin_change(void *data, const llm_change_t *change);
 int
 llm_admin_status(llm_admin_ctx_t *c)
 {
-    static const char *const  none[] = { NULL };
+    int64_t  history;
 
-    if (llm_admin_known(c, c->args, none) != LLM_OK) {
+    static const char *const  known[] = { "history", NULL };
+
+    history = 0;
+
+    if (llm_admin_known(c, c->args, known) != LLM_OK
+        || llm_admin_arg_number(c, "history", 1, LLM_ADMIN_HISTORY, &history)
+           != LLM_OK)
+    {
         return LLM_ERROR;
     }
 
     return llm_admin_answer(c, 200, c->a->status != NULL
-                                    ? c->a->status(c->a->data)
+                                    ? c->a->status(c->a->data, (int) history)
                                     : llm_admin_list(json_array(), 0, NULL));
 }
 
