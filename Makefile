@@ -8,6 +8,7 @@
 #: make test          install what the tests need, run them all
 #: make reference     compare with PyTorch and transformers, fresh seeds
 #: make bench         the performance table
+#: make alerts-check  each alert under a real Prometheus and a real fault
 #: make sanitize      the tests with ASan and UBSan, the threads' with TSan
 #: make fuzz          each fuzz target for FUZZ_SECONDS (60)
 #: make gpu-check     build, check and measure the CUDA back end
@@ -100,7 +101,7 @@ LLMCTL     := $(B)/llmctl
 
 
 .PHONY: all module llmctl unit install demo demo-stop test reference bench sanitize
-.PHONY: fuzz fuzzers gpu-check clean help nginx FORCE
+.PHONY: alerts-check fuzz fuzzers gpu-check clean help nginx FORCE
 
 all: $(MODULE) $(LLMCTL)
 
@@ -235,11 +236,13 @@ install: all
 	@test -n '$(MODULES)' || { echo "nginx-llm: $(NGINX_BIN) -V names no" \
 	    "modules path; say it: make install MODULES=/path" >&2; exit 1; }
 	install -d '$(DESTDIR)$(MODULES)' '$(DESTDIR)$(PREFIX)/bin' \
-	    '$(DESTDIR)$(DATADIR)/demo'
+	    '$(DESTDIR)$(DATADIR)/demo' '$(DESTDIR)$(DATADIR)/monitoring'
 	install -m 644 $(MODULE) '$(DESTDIR)$(MODULES)'
 	install -m 755 $(LLMCTL) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 conf.example '$(DESTDIR)$(DATADIR)'
 	install -m 644 $(wildcard t/models/demo/*) '$(DESTDIR)$(DATADIR)/demo'
+	install -m 644 $(wildcard monitoring/*) \
+	    '$(DESTDIR)$(DATADIR)/monitoring'
 
 
 # These install what they need before they build, so they have no
@@ -257,6 +260,12 @@ test:
 	@scripts/deps.sh build demo test
 	@$(MAKE) all unit
 	@B='$(B)' scripts/test.sh $(T)
+
+# a quarter of an hour, mostly waiting
+alerts-check:
+	@scripts/deps.sh build demo test
+	@$(MAKE) all
+	@B='$(B)' LLM_SLOW=1 scripts/test.sh t/alerts.t t/prometheus.t
 
 reference:
 	@scripts/deps.sh build reference

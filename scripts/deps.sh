@@ -31,7 +31,8 @@ group_packages() {
             echo perl libio-socket-ssl-perl binutils openssl:openssl \
                  curl:curl python3-venv chromium:chromium \
                  chromium-driver:chromedriver zbar-tools:zbarimg \
-                 softhsm2:softhsm2-util opensc:pkcs11-tool
+                 softhsm2:softhsm2-util opensc:pkcs11-tool \
+                 prometheus:prometheus
             ;;
         reference)
             echo python3-venv npm:npm
@@ -96,9 +97,29 @@ apt_install() {
         -o DPkg::Lock::Timeout=300 "${missing[@]}"
 }
 
+# Tests run a Prometheus of their own.  The package brings a service as well:
+# it is neither started here nor at the next boot.
+policy=/usr/sbin/policy-rc.d
+
+no_service() {
+    if [ -e $policy ] || [[ " ${missing[*]} " != *' prometheus '* ]]; then
+        policy=
+        return 0
+    fi
+
+    printf '%s\n' '#!/bin/sh' 'case $1 in prometheus*) exit 101 ;; esac' |
+        "${root[@]}" install -m 755 /dev/stdin $policy
+}
+
+end() {
+    rm -f "$log"
+    [ -z "$policy" ] || "${root[@]}" rm -f "$policy"
+}
+
 echo "Installing ${missing[*]}"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap end EXIT
+no_service
 
 # a machine's package lists may be absent or older than the archive
 if ! apt_install >"$log" 2>&1; then
@@ -108,4 +129,9 @@ if ! apt_install >"$log" 2>&1; then
         echo "nginx-llm: apt-get install ${missing[*]} failed" >&2
         exit 1
     fi
+fi
+
+if [[ " ${missing[*]} " == *' prometheus '* ]] && [ -d /run/systemd/system ]
+then
+    "${root[@]}" systemctl disable --quiet prometheus.service || true
 fi
