@@ -38,6 +38,8 @@ static void llm_alerts_hosts(llm_alerts_ctx_t *c, llm_alert_t *alert);
 static void llm_alerts_judge(llm_alerts_ctx_t *c,
     const llm_alert_rule_t *rule, int subject, const char *name,
     llm_alert_t *worst);
+static int llm_alerts_get(llm_alerts_ctx_t *c, int point, const char *engine,
+    llm_metrics_row_t *row);
 static int64_t llm_alerts_time(llm_alerts_ctx_t *c, int point);
 
 static json_t *llm_alert_json(llm_alerts_ctx_t *c,
@@ -79,6 +81,8 @@ llm_alerts_json(llm_metrics_t *m, llm_zone_t *zone, const char *const *engine,
     c.zone = zone;
     c.time = time;
     c.wall = wall;
+    c.engines = engine;
+    c.n = n;
     c.points = 1;
 
     llm_metrics_range(m, &c.first, &c.last);
@@ -146,7 +150,8 @@ llm_alerts_rows(llm_alerts_ctx_t *c, const char *engine, llm_alert_t *alert)
         if (rule->scope == LLM_ALERT_REQUESTS
             || (rule->scope == LLM_ALERT_ENGINE && engine != NULL))
         {
-            llm_alerts_judge(c, rule, 0, engine, &alert[k]);
+            llm_alerts_judge(c, rule, 0, engine != NULL ? engine : "proxied",
+                             &alert[k]);
         }
     }
 }
@@ -233,16 +238,10 @@ llm_alerts_judge(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
         a.state = (c->time - a.since >= rule->hold * 1000) ? 2 : 1;
     }
 
-    /* engines come before all together: one that is as bad keeps its name */
-
     if (a.state < worst->state
         || (a.state == worst->state
             && (!a.known || (worst->known && a.value <= worst->value))))
     {
-        return;
-    }
-
-    if (a.state == worst->state && a.state != 0 && name == NULL) {
         return;
     }
 
@@ -257,20 +256,37 @@ llm_alerts_judge(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
 const llm_metrics_row_t *
 llm_alerts_row(llm_alerts_ctx_t *c, int point)
 {
-    int                rc;
+    int                i, rc;
     llm_alerts_row_t  *r;
+    llm_metrics_row_t  one;
 
     r = &c->row[point];
 
     if (r->got == 0) {
-        rc = (point == 0)
-             ? llm_metrics_now(c->metrics, c->zone, c->engine, &r->row)
-             : llm_metrics_at(c->metrics, c->last + 1 - (uint64_t) point,
-                              c->engine, &r->row, NULL, NULL);
+        rc = llm_alerts_get(c, point, c->engine, &r->row);
         r->got = (rc == LLM_OK) ? 1 : -1;
+
+        for (i = 0; c->engine == NULL && r->got == 1 && i < c->n; i++) {
+            if (llm_alerts_get(c, point, c->engines[i], &one) == LLM_OK) {
+                llm_metrics_diff(&r->row, &one, &r->row);
+            }
+        }
     }
 
     return r->got == 1 ? &r->row : NULL;
+}
+
+
+static int
+llm_alerts_get(llm_alerts_ctx_t *c, int point, const char *engine,
+    llm_metrics_row_t *row)
+{
+    if (point == 0) {
+        return llm_metrics_now(c->metrics, c->zone, engine, row);
+    }
+
+    return llm_metrics_at(c->metrics, c->last + 1 - (uint64_t) point, engine,
+                          row, NULL, NULL);
 }
 
 

@@ -32,8 +32,8 @@
  *     name, severity     as in alerts.yml
  *     state              "ok"; "pending": it holds, but not for so long;
  *                        "firing"
- *     subject            the engine, GPU or store that is worst; null: the
- *                        host, or all requests together
+ *     subject            the engine, GPU or store that is worst; "proxied":
+ *                        other servers' models, together; null: the host
  *     value              of the subject; null: not known, or too few requests
  *     threshold          firing is above it
  *     window, for        seconds: of the rate, 0: none; that it must last

@@ -36,7 +36,10 @@ typedef struct {
     uint64_t            first;      /* samples that there are */
     uint64_t            last;
     int                 points;     /* now and they */
-    const char         *engine;     /* whose rows these are, NULL: all */
+    const char *const  *engines;    /* names, n of them */
+    int                 n;
+    const char         *engine;     /* whose rows these are, NULL: of no
+                                       engine, but other servers' */
     llm_alerts_row_t   *row;
     llm_alerts_host_t  *host;
 } llm_alerts_ctx_t;
@@ -44,8 +47,8 @@ typedef struct {
 
 typedef enum {
     LLM_ALERT_ENGINE = 0,           /* of each engine */
-    LLM_ALERT_REQUESTS,             /* of each engine, and of all requests:
-                                       other servers' models are in these */
+    LLM_ALERT_REQUESTS,             /* of each engine, and of what other
+                                       servers answered, together */
     LLM_ALERT_HOST,
     LLM_ALERT_STORE,
     LLM_ALERT_GPU

@@ -192,7 +192,8 @@ llm_gpu_status_t *llm_metrics_gpus(llm_metrics_t *m);
 /* ---- reading ---- */
 
 /*
- * One engine, or all requests together.  Counters are those since the start
+ * One engine, or all models together; what asks for no model (administration,
+ * probes, scrapes) is in neither.  Counters are those since the start
  * of nginx; what is in a time is the difference of two rows
  * (llm_metrics_diff()).  Buckets are not cumulative.
  */

@@ -181,7 +181,7 @@ llm_metrics_row_all(llm_metrics_t *m, llm_zone_t *zone,
     uint64_t  state, worst;
 
     for (i = 0; i < LLM_METRICS_ALL; i++) {
-        if (llm_metrics_model_name(m, i, name)) {
+        if (i != LLM_METRICS_NOMODEL && llm_metrics_model_name(m, i, name)) {
             llm_metrics_row_model(m, i, row);
         }
     }

@@ -390,11 +390,16 @@ test_errors(void)
     is_str(alert(&w, "LLMErrorRateWarning", NULL), "ok 0 demo",
            "refusals and clients that left are no failures");
 
-    /* another server's model is in the sum of all */
+    /* other servers, of which a failure has no model; probes count nowhere */
 
-    traffic(&w, 60, "deepseek-r1", 40, 10, 0, 0);
-    is_str(alert(&w, "LLMErrorRateCritical", NULL), "firing 0.2",
-           "a model that is no engine");
+    traffic(&w, 60, "deepseek-r1", 995, 0, 0, 0);
+    requests(&w, "other", 20, 502, FAST);
+    requests(&w, "", 500, 503, FAST);
+    is_str(alert(&w, "LLMErrorRateWarning", NULL), "ok 0.003339 proxied",
+           "0.3% of other servers' requests fail");
+    requests(&w, "other", 20, 502, FAST);
+    is_str(alert(&w, "LLMErrorRateWarning", NULL), "firing 0.006656 proxied",
+           "0.7%");
     end(&w);
 }
 
