@@ -159,7 +159,8 @@ int llm_event_done(llm_calls_t *c, uint64_t number, char *err, size_t errlen);
 int llm_event_later(llm_calls_t *c, uint64_t number, int64_t when, char *err,
     size_t errlen);
 
-/* as llm_store_space(); not between begin and commit */
+/* bytes of the map in use, and all of it; may wait for the disk.  Not between
+ * begin and commit */
 int llm_calls_space(llm_calls_t *c, uint64_t *used, uint64_t *map, char *err,
     size_t errlen);
 

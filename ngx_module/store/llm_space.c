@@ -23,8 +23,10 @@ int
 llm_store_space(llm_store_t *st, uint64_t *used, uint64_t *map, char *err,
     size_t errlen)
 {
-    int       rc;
-    MDB_txn  *txn;
+    int          rc;
+    MDB_txn     *txn;
+    uint64_t     reserve;
+    MDB_envinfo  info;
 
     rc = llm_store_read(st, &txn, err, errlen);
     if (rc != LLM_OK) {
@@ -34,7 +36,23 @@ llm_store_space(llm_store_t *st, uint64_t *used, uint64_t *map, char *err,
     rc = llm_space(st->env, txn, st->psize, used, map);
     llm_store_read_end(st);
 
-    return rc == 0 ? LLM_OK : llm_store_error(st, rc, "read", err, errlen);
+    if (rc != 0) {
+        return llm_store_error(st, rc, "read", err, errlen);
+    }
+
+    /* what new keys may have, and all of it when they are refused: that asks
+     * for pages never used, whatever was freed */
+
+    reserve = LLM_STORE_RESERVE * st->psize;
+    *map = *map > reserve ? *map - reserve : 0;
+
+    (void) mdb_env_info(st->env, &info);
+
+    if (*used > *map || (info.me_last_pgno + 1) * st->psize > *map) {
+        *used = *map;
+    }
+
+    return LLM_OK;
 }
 
 

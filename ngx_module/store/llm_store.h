@@ -174,7 +174,8 @@ void llm_store_warm(llm_store_t *st);
  */
 int llm_store_ready(llm_store_t *st, char *err, size_t errlen);
 
-/* bytes of the map in use, and all of it; may wait for the disk */
+/* bytes of the map in use, and all that new keys may have: as many in use when
+ * they are refused; may wait for the disk */
 int llm_store_space(llm_store_t *st, uint64_t *used, uint64_t *map, char *err,
     size_t errlen);
 
