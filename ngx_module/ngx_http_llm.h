@@ -246,6 +246,7 @@ typedef struct {
     uint64_t                arrival_us; /* CLOCK_MONOTONIC */
     uint64_t                queue_us;   /* until the engine began */
     uint64_t                ttft_us;    /* from arrival to the first token */
+    uint64_t                last_us;    /* and to the last */
     uint64_t                inference_us;   /* the engine's, without queue */
     uint64_t                counted;    /* tokens that metrics have */
     uint32_t                metrics_model;  /* + 1; 0: not known */
@@ -270,12 +271,9 @@ typedef struct {
     uint32_t                prompt_tokens;
     uint32_t                cached_tokens;
     uint32_t                completion_tokens;
-    uint64_t                queue_us;   /* of the first choice */
     uint64_t                seed;       /* once accepted, as what follows */
     uint64_t                build;
     llm_effective_t         effective;
-    ngx_msec_t              ttft;
-    ngx_msec_t              inference_time;
     ngx_buf_t              *out;        /* streamed: the one output buffer */
     ngx_event_t             timer;      /* keep-alive; keeps the worker */
 
@@ -290,7 +288,6 @@ typedef struct {
     unsigned                accepted:1;
     unsigned                stream:1;
     unsigned                include_usage:1;
-    unsigned                first_token:1;
     unsigned                silent:1;   /* nothing was sent since the timer */
     unsigned                finished:1; /* the last bytes were passed on */
     unsigned                health:1;   /* /healthz, /readyz */

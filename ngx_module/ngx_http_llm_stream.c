@@ -279,11 +279,6 @@ ngx_http_llm_text(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     ngx_http_llm_metrics_event(r, ctx, ev);
 
-    if (!ctx->first_token) {
-        ctx->first_token = 1;
-        ctx->ttft = ngx_current_msec - ctx->start;
-    }
-
     if (ctx->stream) {
         ctx->out->last = ngx_http_llm_chunk_text(ctx->out->last, ctx,
                                                  ev->choice,
@@ -332,10 +327,6 @@ ngx_http_llm_finish(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     ctx->cached_tokens += ev->u.finish.cached_tokens;
     ctx->completion_tokens += ev->u.finish.completion_tokens;
-
-    if (ev->choice == 0) {
-        ctx->queue_us = ev->u.finish.queued_us;
-    }
 
     if (!ctx->stream) {
         return NGX_AGAIN;
@@ -441,7 +432,7 @@ ngx_http_llm_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     ngx_http_llm_close_slot(r, ctx);
 
-    ctx->inference_time = ngx_current_msec - ctx->start;
+    ctx->last_us = ngx_http_llm_us() - ctx->arrival_us;
 
     if (!ctx->stream) {
         ctx->finished = 1;

@@ -29,7 +29,7 @@ typedef enum {
 
 static ngx_int_t ngx_http_llm_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-static u_char *ngx_http_llm_seconds(u_char *p, ngx_msec_t ms);
+static u_char *ngx_http_llm_seconds(u_char *p, uint64_t us);
 
 
 static ngx_http_variable_t  ngx_http_llm_vars[] = {
@@ -173,22 +173,21 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     case NGX_HTTP_LLM_VAR_QUEUE_TIME:
         if (ctx->n_choice && ctx->choice[0].finish) {
-            last = ngx_http_llm_seconds(p, (ngx_msec_t) (ctx->queue_us
-                                                         / 1000));
+            last = ngx_http_llm_seconds(p, ctx->queue_us);
         }
 
         break;
 
     case NGX_HTTP_LLM_VAR_TTFT:
-        if (ctx->first_token) {
-            last = ngx_http_llm_seconds(p, ctx->ttft);
+        if (ctx->ttft_us) {
+            last = ngx_http_llm_seconds(p, ctx->ttft_us);
         }
 
         break;
 
     case NGX_HTTP_LLM_VAR_INFERENCE_TIME:
-        if (ctx->first_token) {
-            last = ngx_http_llm_seconds(p, ctx->inference_time);
+        if (ctx->last_us) {
+            last = ngx_http_llm_seconds(p, ctx->last_us);
         }
 
         break;
@@ -225,9 +224,9 @@ ngx_http_llm_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
 
 static u_char *
-ngx_http_llm_seconds(u_char *p, ngx_msec_t ms)
+ngx_http_llm_seconds(u_char *p, uint64_t us)
 {
-    return ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000);
+    return ngx_sprintf(p, "%uL.%03uL", us / 1000000, us / 1000 % 1000);
 }
 
 

@@ -49,7 +49,7 @@ main(int argc, char **argv)
 }
 END
 
-    my $cc = $t->run([$ENV{CC} || 'cc', '-o', $self->{program},
+    my $cc = $t->run([split(" ", $ENV{CC} || "cc"), '-o', $self->{program},
                       "$t->{dir}/hold.c", '-llmdb']);
     die "hold.c: $cc->{err}" if $cc->{code};
 
