@@ -272,19 +272,11 @@ ngx_http_llm_metrics_event(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     if (ev->type == LLM_EVENT_FINISH) {
 
-        /* of several choices: when the first began, until the last ended */
+        /* of the choice that took longest */
 
-        us = ev->u.finish.queued_us;
-
-        if (ctx->queue_us == 0 || us < ctx->queue_us) {
-            ctx->queue_us = ngx_max(us, 1);
-        }
-
-        us = ev->u.finish.total_us;
-
-        if (us > ctx->queue_us && us - ctx->queue_us > ctx->inference_us) {
-            ctx->inference_us = us - ctx->queue_us;
-        }
+        us = ev->u.finish.total_us - ngx_min(ev->u.finish.total_us,
+                                             ev->u.finish.queued_us);
+        ctx->inference_us = ngx_max(ctx->inference_us, us);
 
         return;
     }
@@ -342,7 +334,8 @@ ngx_http_llm_metrics_log(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     m = ngx_http_llm_metrics(ngx_http_get_module_main_conf(r,
                                                        ngx_http_llm_module));
-    if (m == NULL) {
+    if (m == NULL || ctx->health) {
+        /* probes would hide errors among them */
         return;
     }
 
@@ -506,7 +499,8 @@ ngx_http_llm_metrics_answer(ngx_http_llm_ctx_t *ctx, llm_metrics_request_t *q)
         }
     }
 
-    q->queue_us = ctx->queue_us ? ctx->queue_us : LLM_METRICS_UNKNOWN;
+    q->queue_us = ctx->n_choice && ctx->choice[0].finish
+                  ? ctx->queue_us : LLM_METRICS_UNKNOWN;
     q->ttft_us = ctx->ttft_us ? ctx->ttft_us : LLM_METRICS_UNKNOWN;
     q->total_us = ngx_http_llm_us() - ctx->arrival_us;
 
