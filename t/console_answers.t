@@ -10,7 +10,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use LLM::Test;
-use utf8;
+
+use Time::HiRes qw(sleep);
 
 use LLM::Browser;
 use LLM::Upstream;
@@ -290,9 +291,27 @@ is(() = $path =~ /M/g, 2, 'a line ends where nothing is known');
 unlike($path, qr/NaN|null|undefined/, 'and has numbers only');
 ok($b->see('.card', '8,990'), 'how far the trail is signed');
 
+# it asks again only while it is seen
+
 my $asked = sub { scalar(() = slurp($t->dir . '/access.log')
                               =~ m{/admin/status\?history=60}g) };
 ok($asked->() >= 1, 'asked with its history');
+
+sub seen {
+    my ($is) = @_;
+    my $n = $asked->();
+    $b->js('window.timers = []; window.setTimeout = (f, ms) => '
+           . 'timers.push(ms); Object.defineProperty(document, "hidden", '
+           . '{ value: !arguments[0], configurable: true });'
+           . 'document.dispatchEvent(new Event("visibilitychange"))',
+           $is ? JSON::PP::true : JSON::PP::false);
+    wait_for { $asked->() > $n } $is ? 5 : 0.3;
+    sleep 0.1;
+    return ($asked->() - $n, $b->js('return timers.join()'));
+}
+
+is(join(' ', seen(0)), '0 ', 'hidden: not at all');
+is(join(' ', seen(1)), '1 5000', 'seen again: at once, and every 5 s');
 
 
 

@@ -224,9 +224,15 @@ sub _stuck {
 sub click {
     my ($self, $css, $text) = @_;
 
-    my $e = $self->see($css, $text) or _stuck("click $css");
-    $self->_session('POST', "element/$e->{+ELEMENT}/click", {});
-    return 1;
+    # a view may be made anew between the two steps
+    for my $try (1 .. 3) {
+        my $e = $self->see($css, $text) or _stuck("click $css");
+        return 1 if eval {
+            $self->_session('POST', "element/$e->{+ELEMENT}/click", {});
+            1;
+        };
+        die $@ if $try == 3 || $@ !~ /stale element/;
+    }
 }
 
 
