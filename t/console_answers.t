@@ -179,7 +179,7 @@ for my $case (['reason', 'Let me think.', 'Four.'],
 {
     my ($words, $thought, $answer) = @$case;
     ask($words);
-    ok($b->see("$turn .stats", 'tokens'), "$words: answered");
+    ok($b->see("$turn .stats", 'token'), "$words: answered");
     is($b->text("$turn .answer"), $answer, "$words: the answer alone");
     ok($b->see("$turn .think summary", 'Reasoning'), "$words: reasoning");
     ok(!$b->js('return document.querySelector(arguments[0]).checkVisibility()',
@@ -201,7 +201,7 @@ $b->click('.head select');
 $b->js('const s = document.querySelector(".head select"); s.value = "v3";'
        . 's.dispatchEvent(new Event("change"))');
 ask('echo');
-$b->see("$turn .stats", 'tokens');
+$b->see("$turn .stats", 'token');
 my $sent = decode_json($b->text("$turn .answer") =~ s/\s*\z//r);
 is($sent->{model}, 'v3', 'the model');
 is($sent->{temperature}, 0.3, 'the temperature');
@@ -330,6 +330,18 @@ ok($b->see('dialog', '18446744073709551615'), 'in full');
 ok($b->see('dialog', '<i>x</i>'), 'a program\'s name is text');
 $b->keys('esc');
 $b->gone('dialog');
+$b->click('#audit-search summary');
+for my $filter (qw(client key address model status request)) {
+    ok($b->see("#audit-search [name=$filter]"), "a filter: $filter");
+}
+$b->type('#audit-search [name=address]', '10.0.0.0/8');
+$b->click('#audit-actions');
+$b->click('#audit-search button.main');
+ok((wait_for { slurp($t->dir . '/access.log')
+        =~ m{/admin/audit\?address=10.0.0.0%2F8&actions=true&limit=50} }),
+   'what is filled in is asked for');
+$b->see('#older');
+
 $b->click('#older');
 ok($b->see('#older') && !$b->js('return document.querySelector("#calls")'
    . '.innerText.includes("oldest")'), 'an empty page is not the last');

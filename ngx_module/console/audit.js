@@ -69,13 +69,16 @@ export function auditView(root) {
             admin('GET', 'audit' + query({ ...q, before, limit: PAGE })));
     },
     el('div', { class: 'grid' },
-       field('Client', inputs.client), field('Key', inputs.key),
-       field('Address', inputs.address), field('Model', inputs.model),
-       field('Status', inputs.status), field('Request', inputs.request),
+       field('Client', inputs.client), field('Status', inputs.status),
        field('Time', range)),
     times,
-    el('label', { class: 'check', for: 'audit-actions' }, actions,
-       el('span', null, 'Only changes by administration')),
+    el('details', null,
+       el('summary', null, 'More'),
+       el('div', { class: 'grid' },
+          field('Key', inputs.key), field('Address', inputs.address),
+          field('Model', inputs.model), field('Request', inputs.request)),
+       el('label', { class: 'check', for: 'audit-actions' }, actions,
+          el('span', null, 'Only changes by administration'))),
     el('div', { class: 'row end' },
        button('Clear', () => { search.reset(); times.hidden = true; }),
        el('button', { type: 'submit', class: 'main' }, 'Search')));
@@ -237,7 +240,8 @@ function callRow(c) {
 
 function ms(n) {
     return typeof n !== 'number' ? null
-           : n < 1000 ? `${number(n, 1)} ms` : span(n / 1000);
+           : n < 1000 ? `${number(n, 1)} ms`
+           : n < 100000 ? `${number(n / 1000, 2)} s` : span(n / 1000);
 }
 
 

@@ -297,7 +297,8 @@ function footer(turn, parts, again) {
     }
 
     if (turn.tokens) {
-        told.push(`${number(turn.tokens)} tokens`);
+        told.push(turn.tokens === 1 ? '1 token'
+                                    : `${number(turn.tokens)} tokens`);
     }
 
     if (turn.rate) {

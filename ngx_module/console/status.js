@@ -124,7 +124,7 @@ function engineCard(e, own) {
                   ['Tokens now', rate === undefined ? null
                                                     : `${number(rate)}/s`],
                   ['Tokens read', number(e.prefill_tokens)],
-                  ['written', number(e.decode_tokens)]
+                  ['Tokens written', number(e.decode_tokens)]
               ], 'tiles'));
 }
 

@@ -288,6 +288,12 @@ function mark(node, e) {
         const is = name !== undefined && control.name === name;
 
         if (is) {
+            const folded = control.closest('details');
+
+            if (folded) {
+                folded.open = true;
+            }
+
             control.setAttribute('aria-invalid', 'true');
             control.focus();
 
