@@ -55,7 +55,6 @@ static int llm_audit_schema(llm_audit_env_t *e, MDB_txn *txn, char *err,
 static void llm_audit_detach(llm_audit_env_t *e);
 static int llm_audit_again(llm_audit_env_t *e, char *err, size_t errlen);
 static int llm_audit_handle(llm_audit_t **a, llm_audit_env_t *e);
-static int llm_audit_renew_read(llm_audit_t *a);
 static int llm_audit_env_error(llm_audit_env_t *e, int rc, const char *place,
     char *err, size_t errlen);
 
@@ -712,7 +711,7 @@ llm_audit_read(llm_audit_t *a, MDB_txn **txn, char *err, size_t errlen)
 }
 
 
-static int
+int
 llm_audit_renew_read(llm_audit_t *a)
 {
     int       rc;

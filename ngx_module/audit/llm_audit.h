@@ -184,6 +184,12 @@ void llm_audit_close(llm_audit_t *a);             /* NULL is fine */
 int llm_audit_renew(const char *store, const llm_secret_t *secret,
     uint32_t version, char *err, size_t errlen);
 
+/* before a version of the secret goes: what is sealed under it is sealed anew
+ * under current, the active one.  LLM_OK also where there is no trail.
+ * LLM_EXISTS: something needs it still.  Opens the trail */
+int llm_audit_retire(const char *store, const llm_secret_t *secret,
+    uint32_t current, uint32_t version, char *err, size_t errlen);
+
 /*
  * One write transaction around several puts, on one thread; durable when
  * commit returns LLM_OK.  After any error of a put: abort.  A commit signs a

@@ -565,6 +565,61 @@ llm_audit_epoch_reseal(llm_audit_t *a, uint32_t newest, char *err,
 
 
 int
+llm_audit_retire(const char *store, const llm_secret_t *secret,
+    uint32_t current, uint32_t version, char *err, size_t errlen)
+{
+    int                rc;
+    MDB_txn           *txn;
+    uint32_t           epoch, last;
+    llm_audit_t       *a;
+    llm_audit_env_t   *e;
+    llm_audit_epoch_t  ep;
+
+    rc = llm_audit_env_new(&e, store, secret, current, err, errlen);
+    if (rc != LLM_OK) {
+        return rc;
+    }
+
+    rc = llm_audit_none(e);
+    llm_audit_env_put(e);
+
+    if (rc) {
+        return LLM_OK;
+    }
+
+    /* which turns to a new epoch, if that was not done */
+
+    rc = llm_audit_open(&a, store, secret, current, err, errlen);
+
+    if (rc == LLM_OK) {
+        rc = llm_audit_read(a, &txn, err, errlen);
+    }
+
+    if (rc != LLM_OK) {
+        llm_audit_close(a);
+        return rc;
+    }
+
+    last = llm_audit_epoch_last(a, txn);
+
+    for (epoch = 1; epoch <= last && rc == LLM_OK; epoch++) {
+        rc = llm_audit_epoch_get(a, txn, epoch, &ep, err, errlen);
+
+        if (rc == LLM_OK && llm_le_get(ep.sealed, 4) == version) {
+            rc = llm_err(err, errlen, LLM_EXISTS, "%s: epoch %u is sealed "
+                         "under version %u of the secret", a->shared->path,
+                         epoch, version);
+        }
+    }
+
+    llm_audit_read_end(a, txn);
+    llm_audit_close(a);
+
+    return rc;
+}
+
+
+int
 llm_audit_checkpoint_sign(const llm_audit_keys_t *k, uint64_t number,
     int64_t time, const uint8_t hash[LLM_AUDIT_HASH],
     uint8_t signature[LLM_AUDIT_SIGNATURE])

@@ -258,6 +258,16 @@ llm_audit_chown(llm_audit_env_t *e, int dir, char *err, size_t errlen)
 }
 
 
+int
+llm_audit_none(const llm_audit_env_t *e)
+{
+    llm_audit_inode_t  inode;
+
+    return llm_audit_inode(e->path, &inode) == -1 && errno == ENOENT
+           && llm_audit_inode(e->head_path, &inode) == -1 && errno == ENOENT;
+}
+
+
 /* LMDB has them open by now; the directory's lock is held */
 
 int
@@ -272,6 +282,16 @@ llm_audit_inodes(llm_audit_env_t *e, char *err, size_t errlen)
     }
 
     return LLM_OK;
+}
+
+
+int
+llm_audit_there(const llm_audit_env_t *e)
+{
+    llm_audit_inode_t  now;
+
+    return llm_audit_inode(e->path, &now) == 0
+           && now.dev == e->data_inode.dev && now.ino == e->data_inode.ino;
 }
 
 

@@ -258,6 +258,9 @@ struct llm_audit_s {
     uint64_t              used;         /* pages of the map when it began */
     uint64_t              spent;        /* since, at most */
     uint64_t              file;         /* pages in the file */
+    uint64_t              reserve;      /* pages that must be left */
+    uint64_t              reusable;     /* that were freed */
+    unsigned              counted:1;    /* the latter is known */
     unsigned              changed:1;
 };
 

@@ -20,6 +20,10 @@
 #define LLM_AUDIT_COST     4
 #define LLM_AUDIT_BASE     64
 
+/* pages of the disk that only a prune may use, which makes room when there is
+ * none, and half of them a checkpoint */
+#define LLM_AUDIT_RESERVE  512
+
 
 /* ---- llm_audit.c ---- */
 
@@ -39,6 +43,9 @@ int llm_audit_env_dbs(llm_audit_env_t *e, MDB_txn *txn, unsigned flags);
 int llm_audit_enter(llm_audit_t *a, char *err, size_t errlen);
 void llm_audit_leave(llm_audit_t *a);
 
+/* the handle's read transaction, the lock being held.  LMDB's code */
+int llm_audit_renew_read(llm_audit_t *a);
+
 
 /* ---- llm_audit_files.c ---- */
 
@@ -51,12 +58,16 @@ int llm_audit_dir(const llm_audit_env_t *e, int op, int *fd, char *err,
 int llm_audit_files(llm_audit_env_t *e, int dir, int *none, char *err,
     size_t errlen);
 
+/* 1: neither audit.mdb nor audit.head is there */
+int llm_audit_none(const llm_audit_env_t *e);
+
 /* what root made goes to the directory's owner */
 int llm_audit_chown(llm_audit_env_t *e, int dir, char *err, size_t errlen);
 
-/* which files are at the paths.  same: 1: still those */
+/* which files are at the paths.  same: 1: still those; there: audit.mdb is */
 int llm_audit_inodes(llm_audit_env_t *e, char *err, size_t errlen);
 int llm_audit_same(const llm_audit_env_t *e);
+int llm_audit_there(const llm_audit_env_t *e);
 
 
 /* ---- llm_audit_create.c ---- */

@@ -22,14 +22,16 @@
 
 
 #define LLM_PRUNE_RECORDS  2000     /* in a transaction */
+#define LLM_PRUNE_FEW      100      /* when there is little room */
 #define LLM_PRUNE_HOUR     ((int64_t) 3600000)
 #define LLM_PRUNE_PAUSE    2000000  /* ns between transactions */
 
 
-static int llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t *n,
-    char *err, size_t errlen);
+static int llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t max,
+    uint64_t *n, char *err, size_t errlen);
 static int llm_audit_prune_records(llm_audit_t *a, int64_t before,
-    llm_audit_mark_t *base, uint64_t *n, char *err, size_t errlen);
+    uint64_t max, llm_audit_mark_t *base, uint64_t *n, char *err,
+    size_t errlen);
 static int llm_audit_prune_one(llm_audit_t *a, uint64_t number,
     const llm_audit_record_t *r, char *err, size_t errlen);
 static int llm_audit_prune_content(llm_audit_t *a, uint64_t number, char *err,
@@ -45,26 +47,35 @@ llm_audit_prune(llm_audit_t *a, int64_t now, int64_t keep, uint64_t *dropped,
     char *err, size_t errlen)
 {
     int              rc;
-    uint64_t         all, n;
+    uint64_t         all, max, n;
     struct timespec  pause;
 
     all = 0;
+    max = LLM_PRUNE_RECORDS;
 
     pause.tv_sec = 0;
     pause.tv_nsec = LLM_PRUNE_PAUSE;
 
-    do {
+    for ( ;; ) {
         n = 0;
-        rc = llm_audit_prune_some(a, (now - keep) * 1000, &n, err, errlen);
+        rc = llm_audit_prune_some(a, (now - keep) * 1000, max, &n, err,
+                                  errlen);
+
+        if (rc == LLM_FULL && max != LLM_PRUNE_FEW) {
+            max = LLM_PRUNE_FEW;
+            continue;
+        }
+
         all += (rc == LLM_OK) ? n : 0;
+
+        if (rc != LLM_OK || n < max) {
+            break;
+        }
 
         /* the lock of writers is not a queue */
 
-        if (n == LLM_PRUNE_RECORDS) {
-            (void) nanosleep(&pause, NULL);
-        }
-
-    } while (rc == LLM_OK && n == LLM_PRUNE_RECORDS);
+        (void) nanosleep(&pause, NULL);
+    }
 
     if (dropped != NULL) {
         *dropped = all;
@@ -75,8 +86,8 @@ llm_audit_prune(llm_audit_t *a, int64_t now, int64_t keep, uint64_t *dropped,
 
 
 static int
-llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t *n, char *err,
-    size_t errlen)
+llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t max,
+    uint64_t *n, char *err, size_t errlen)
 {
     int                 rc;
     llm_audit_mark_t    base;
@@ -87,11 +98,14 @@ llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t *n, char *err,
         return rc;
     }
 
+    a->reserve = 0;
+
     rc = llm_audit_mark_get(a, a->wtxn, LLM_AUDIT_MARK_BASE, &base, err,
                             errlen);
 
     if (rc == LLM_OK) {
-        rc = llm_audit_prune_records(a, before, &base, n, err, errlen);
+        rc = llm_audit_prune_records(a, before, max, &base, n, err,
+                                     errlen);
     }
 
     if (rc != LLM_OK || *n == 0) {
@@ -130,7 +144,7 @@ llm_audit_prune_some(llm_audit_t *a, int64_t before, uint64_t *n, char *err,
 /* up to the last signed one, which stays: base is the last that went */
 
 static int
-llm_audit_prune_records(llm_audit_t *a, int64_t before,
+llm_audit_prune_records(llm_audit_t *a, int64_t before, uint64_t max,
     llm_audit_mark_t *base, uint64_t *n, char *err, size_t errlen)
 {
     int                 rc;
@@ -139,7 +153,7 @@ llm_audit_prune_records(llm_audit_t *a, int64_t before,
     llm_audit_record_t  r;
 
     for (number = base->number + 1;
-         number < a->mark.signed_to && *n < LLM_PRUNE_RECORDS;
+         number < a->mark.signed_to && *n < max;
          number++)
     {
         rc = llm_audit_get(a, a->wtxn, number, &v, err, errlen);
@@ -163,7 +177,12 @@ llm_audit_prune_records(llm_audit_t *a, int64_t before,
         base->number = number;
         base->time = r.time;
 
-        rc = llm_audit_prune_one(a, number, &r, err, errlen);
+        rc = llm_audit_room(a, LLM_AUDIT_COST, err, errlen);
+
+        if (rc == LLM_OK) {
+            rc = llm_audit_prune_one(a, number, &r, err, errlen);
+        }
+
         if (rc != LLM_OK) {
             return rc;
         }

@@ -184,31 +184,49 @@ llm_audit_measure(llm_audit_t *a, char *err, size_t errlen)
     a->used = info.me_last_pgno + 1;
     a->file = (uint64_t) sb.st_size / e->psize;
     a->spent = LLM_AUDIT_BASE;
+    a->reserve = LLM_AUDIT_RESERVE;
+    a->reusable = 0;
+    a->counted = 0;
 
     return LLM_OK;
 }
 
 
+/*
+ * LMDB tells that there is no room in the middle of a write, or when it
+ * commits: it is seen before.  Pages that were freed count where the file
+ * can't grow, after a prune.
+ */
+
 int
 llm_audit_room(llm_audit_t *a, uint64_t pages, char *err, size_t errlen)
 {
     int               rc;
-    uint64_t          all;
-    MDB_envinfo       info;
+    uint64_t          want;
     llm_audit_env_t  *e;
 
     e = a->shared;
     a->spent += pages;
+    want = a->used + a->spent + a->reserve;
 
-    (void) mdb_env_info(e->env, &info);
+    rc = llm_env_grow(e->env, e->psize, &a->file, want);
 
-    all = info.me_mapsize / e->psize;
-
-    if (a->used + a->spent > all) {
-        return llm_audit_error(a, MDB_MAP_FULL, "write", err, errlen);
+    if (rc == 0 && a->file < want) {
+        rc = MDB_MAP_FULL;
     }
 
-    rc = llm_env_grow(e->env, e->psize, &a->file, a->used + a->spent);
+    if (rc != 0) {
+
+        if (!a->counted && llm_audit_renew_read(a) == 0) {
+            mdb_txn_reset(a->rtxn);
+            a->reusable = llm_env_reusable(e->env, a->wtxn, a->rtxn);
+            a->counted = 1;
+        }
+
+        if (a->file + a->reusable >= want) {
+            rc = 0;
+        }
+    }
 
     return rc == 0 ? LLM_OK : llm_audit_error(a, rc, "write", err, errlen);
 }
@@ -641,7 +659,7 @@ llm_audit_commit(llm_audit_t *a, char *err, size_t errlen)
     if (rc != 0) {
         rc = llm_audit_error(a, rc, "commit", err, errlen);
 
-    } else if (!llm_audit_same(e)) {
+    } else if (!llm_audit_there(e)) {
         rc = llm_err(err, errlen, LLM_AWAY, "%s: it was removed or replaced "
                      "meanwhile", e->path);
 
@@ -744,6 +762,10 @@ llm_audit_sign(llm_audit_t *a, char *err, size_t errlen)
     if (rc != LLM_OK) {
         return rc;
     }
+
+    /* the last ones before a disk was full, too */
+
+    a->reserve = LLM_AUDIT_RESERVE / 2;
 
     rc = llm_audit_put_signed(a, llm_audit_now(a->shared), err, errlen);
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../audit/llm_audit.h"
 #include "llm_admin_int.h"
 
 
@@ -34,6 +35,8 @@ static int llm_admin_versions(llm_admin_ctx_t *c, llm_admin_versions_t *v);
 static int llm_admin_versions_local(llm_admin_ctx_t *c);
 static int llm_admin_versions_list(llm_admin_ctx_t *c,
     const llm_admin_versions_t *v, const size_t *keys);
+static int llm_admin_trail(llm_admin_ctx_t *c, uint32_t current,
+    uint32_t version);
 static int llm_admin_forget(llm_admin_ctx_t *c, uint32_t version,
     size_t *codes);
 static int llm_admin_version_arg(llm_admin_ctx_t *c, uint32_t *version);
@@ -252,7 +255,9 @@ llm_admin_secret_retire(llm_admin_ctx_t *c)
         return LLM_ERROR;
     }
 
-    if (llm_admin_forget(c, version, &codes) != LLM_OK) {
+    if (llm_admin_trail(c, v.current, version) != LLM_OK
+        || llm_admin_forget(c, version, &codes) != LLM_OK)
+    {
         return LLM_ERROR;
     }
 
@@ -267,6 +272,25 @@ llm_admin_secret_retire(llm_admin_ctx_t *c)
     }
 
     return llm_admin_answer(c, 200, o);
+}
+
+
+/* without its keys the audit trail could be neither searched nor proven */
+
+static int
+llm_admin_trail(llm_admin_ctx_t *c, uint32_t current, uint32_t version)
+{
+    int  rc;
+
+    rc = llm_audit_retire(llm_store_path(c->a->store), c->a->secret, current,
+                          version, c->err, sizeof(c->err));
+
+    if (rc == LLM_EXISTS) {
+        return llm_admin_fail(c, 409, "version_in_use", "version",
+                              "Keys of the audit trail are sealed under it.");
+    }
+
+    return rc == LLM_OK ? LLM_OK : llm_admin_fail_rc(c, rc, "audit trail");
 }
 
 

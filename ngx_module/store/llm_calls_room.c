@@ -12,7 +12,6 @@
 #endif
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -23,10 +22,6 @@
 /* pages that only usage records may use */
 #define LLM_CALLS_MINRES   64
 #define LLM_CALLS_MAXRES   4096
-
-
-static uint64_t llm_calls_reusable(llm_calls_t *c);
-static int llm_calls_oldest(const char *line, void *data);
 
 
 /*
@@ -69,7 +64,7 @@ llm_calls_measure(llm_calls_t *c, char *err, size_t errlen)
     room = (pages > c->used) ? pages - c->used : 0;
 
     if (room < reserve + pages / 16) {
-        room += llm_calls_reusable(c);
+        room += llm_env_reusable(e->env, c->wtxn, c->rtxn);
     }
 
     c->low = (room < reserve + pages / 16);
@@ -92,81 +87,6 @@ llm_calls_measure(llm_calls_t *c, char *err, size_t errlen)
     }
 
     return LLM_OK;
-}
-
-
-/*
- * Free pages are listed in LMDB's database 0 under the transaction that freed
- * them: a count, then the numbers.  Those can be used that all readers are
- * past.  The snapshot that the handle's own reader sees is what the write
- * transaction has begun with.
- */
-
-static uint64_t
-llm_calls_reusable(llm_calls_t *c)
-{
-    int              rc;
-    MDB_val          k, v;
-    uint64_t         count, n, id, oldest;
-    MDB_cursor      *cursor;
-    MDB_cursor_op    op;
-
-    (void) mdb_reader_check(c->shared->env, NULL);
-
-    oldest = mdb_txn_id(c->wtxn) - 1;
-    (void) mdb_reader_list(c->shared->env, llm_calls_oldest, &oldest);
-
-    /* the lock is held already */
-
-    if (mdb_txn_renew(c->rtxn) != 0) {
-        return 0;
-    }
-
-    n = 0;
-
-    if (mdb_cursor_open(c->rtxn, 0, &cursor) == 0) {
-
-        for (op = MDB_FIRST; /* void */ ; op = MDB_NEXT) {
-            rc = mdb_cursor_get(cursor, &k, &v, op);
-
-            if (rc != 0 || k.mv_size != 8 || v.mv_size < 8) {
-                break;
-            }
-
-            memcpy(&id, k.mv_data, 8);
-            memcpy(&count, v.mv_data, 8);
-
-            if (id >= oldest || count > v.mv_size / 8) {
-                break;
-            }
-
-            n += count;
-        }
-
-        mdb_cursor_close(cursor);
-    }
-
-    mdb_txn_reset(c->rtxn);
-
-    return n;
-}
-
-
-/* a line of mdb_reader_list(): process, thread, transaction or "-" */
-
-static int
-llm_calls_oldest(const char *line, void *data)
-{
-    uint64_t            *oldest;
-    unsigned long long   id;
-
-    oldest = data;
-
-    if (sscanf(line, "%*d %*x %llu", &id) == 1 && id < *oldest) {
-        *oldest = id;
-    }
-
-    return 0;
 }
 
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +26,8 @@
 
 static int llm_store_header(int dir, const char *path, char *err,
     size_t errlen);
+static int llm_env_reserve(int fd, uint64_t from, uint64_t to);
+static int llm_env_oldest(const char *line, void *data);
 
 
 /*
@@ -158,7 +161,7 @@ int
 llm_env_grow(MDB_env *env, size_t psize, uint64_t *file, uint64_t want)
 {
     int          fd, rc;
-    uint64_t     from, pages;
+    uint64_t     more, pages;
     MDB_envinfo  info;
 
     if (*file >= want) {
@@ -168,27 +171,112 @@ llm_env_grow(MDB_env *env, size_t psize, uint64_t *file, uint64_t want)
     (void) mdb_env_info(env, &info);
 
     pages = info.me_mapsize / psize;
-    want += LLM_ENV_CHUNK / psize;
-
-    if (want > pages) {
-        want = pages;
-    }
+    want = want < pages ? want : pages;
+    more = want + LLM_ENV_CHUNK / psize;
+    more = more < pages ? more : pages;
 
     if (*file >= want || mdb_env_get_fd(env, &fd) != 0) {
         return 0;
     }
 
-    from = *file * psize;
+    rc = llm_env_reserve(fd, *file * psize, more * psize);
 
-    if (fallocate(fd, 0, (off_t) from, (off_t) (want * psize - from)) == -1) {
-        rc = errno;
+    if (rc != 0) {
 
-        if (rc != EOPNOTSUPP && rc != ENOSYS && rc != EINTR) {
-            return rc;
-        }
+        /* the last of it */
+
+        more = want;
+        rc = llm_env_reserve(fd, *file * psize, more * psize);
     }
 
-    *file = want;
+    if (rc == 0) {
+        *file = more;
+    }
+
+    return rc;
+}
+
+
+static int
+llm_env_reserve(int fd, uint64_t from, uint64_t to)
+{
+    if (fallocate(fd, 0, (off_t) from, (off_t) (to - from)) == 0
+        || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR)
+    {
+        return 0;
+    }
+
+    return errno;
+}
+
+
+/*
+ * Free pages are listed in LMDB's database 0 under the transaction that freed
+ * them: a count, then the numbers.  Those can be used that all readers are
+ * past.
+ */
+
+uint64_t
+llm_env_reusable(MDB_env *env, MDB_txn *wtxn, MDB_txn *rtxn)
+{
+    int              rc;
+    MDB_val          k, v;
+    uint64_t         count, n, id, oldest;
+    MDB_cursor      *cursor;
+    MDB_cursor_op    op;
+
+    (void) mdb_reader_check(env, NULL);
+
+    oldest = mdb_txn_id(wtxn) - 1;
+    (void) mdb_reader_list(env, llm_env_oldest, &oldest);
+
+    if (mdb_txn_renew(rtxn) != 0) {
+        return 0;
+    }
+
+    n = 0;
+
+    if (mdb_cursor_open(rtxn, 0, &cursor) == 0) {
+
+        for (op = MDB_FIRST; /* void */ ; op = MDB_NEXT) {
+            rc = mdb_cursor_get(cursor, &k, &v, op);
+
+            if (rc != 0 || k.mv_size != 8 || v.mv_size < 8) {
+                break;
+            }
+
+            memcpy(&id, k.mv_data, 8);
+            memcpy(&count, v.mv_data, 8);
+
+            if (id >= oldest || count > v.mv_size / 8) {
+                break;
+            }
+
+            n += count;
+        }
+
+        mdb_cursor_close(cursor);
+    }
+
+    mdb_txn_reset(rtxn);
+
+    return n;
+}
+
+
+/* a line of mdb_reader_list(): process, thread, transaction or "-" */
+
+static int
+llm_env_oldest(const char *line, void *data)
+{
+    uint64_t            *oldest;
+    unsigned long long   id;
+
+    oldest = data;
+
+    if (sscanf(line, "%*d %*x %llu", &id) == 1 && id < *oldest) {
+        *oldest = id;
+    }
 
     return 0;
 }

@@ -184,6 +184,10 @@ int llm_store_sound(llm_store_t *st, char *err, size_t errlen);
  */
 int llm_env_grow(MDB_env *env, size_t psize, uint64_t *file, uint64_t want);
 
+/* pages that were freed and that wtxn may use.  rtxn: that was reset; what it
+ * sees is what wtxn has begun with */
+uint64_t llm_env_reusable(MDB_env *env, MDB_txn *wtxn, MDB_txn *rtxn);
+
 /* LLM_INVALID: a page is damaged.  LLM_AGAIN: begin txn again */
 int llm_store_scan(llm_store_t *st, MDB_txn *txn, char *err, size_t errlen);
 
