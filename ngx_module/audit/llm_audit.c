@@ -75,10 +75,23 @@ llm_audit_open_at(llm_audit_t **ap, const char *store,
     size_t errlen)
 {
     int               rc;
+    size_t            n;
+    uint32_t          open[LLM_SECRET_VERSIONS];
     llm_audit_t      *a;
     llm_audit_env_t  *e;
 
     *ap = NULL;
+
+    n = llm_secret_versions(secret, open);
+
+    while (n != 0 && open[n - 1] != version) {
+        n--;
+    }
+
+    if (n == 0) {
+        return llm_err(err, errlen, LLM_INVALID, "%s/%s: version %u of the "
+                       "secret is not open", store, LLM_AUDIT_FILE, version);
+    }
 
     rc = llm_audit_env_new(&e, store, secret, version, err, errlen);
     if (rc != LLM_OK) {
@@ -382,12 +395,15 @@ llm_audit_attach_env(llm_audit_env_t *e, int dir, char *err, size_t errlen)
                      strerror(errno));
     }
 
-    if (rc == LLM_OK) {
-        rc = llm_audit_chown(e, dir, err, errlen);
-    }
+    if (rc == LLM_OK && e->reading) {
+        (void) llm_audit_chown(e, dir, NULL, 0);
 
-    if (rc == LLM_OK && !e->reading) {
-        rc = llm_audit_inodes(e, err, errlen);
+    } else if (rc == LLM_OK) {
+        rc = llm_audit_chown(e, dir, err, errlen);
+
+        if (rc == LLM_OK) {
+            rc = llm_audit_inodes(e, err, errlen);
+        }
     }
 
     if (rc == LLM_OK) {
@@ -799,10 +815,15 @@ llm_audit_get(llm_audit_t *a, MDB_txn *txn, uint64_t number, MDB_val *v,
 }
 
 
+/*
+ * A disk that is nearly full may have room in the file: there is no way to
+ * know but to begin.
+ */
+
 int
 llm_audit_ready(llm_audit_t *a, char *err, size_t errlen)
 {
-    int               rc;
+    int               low, rc;
     MDB_txn          *txn;
     struct statvfs    fs;
     llm_audit_env_t  *e;
@@ -820,18 +841,23 @@ llm_audit_ready(llm_audit_t *a, char *err, size_t errlen)
         return rc;
     }
 
-    if (statvfs(e->path, &fs) == -1) {
-        rc = llm_audit_error(a, errno, "statvfs", err, errlen);
-
-    } else if ((uint64_t) fs.f_bavail * fs.f_frsize < LLM_AUDIT_LEAST) {
-        rc = llm_err(err, errlen, LLM_FULL, "%s: the disk is full", e->path);
-    }
+    low = statvfs(e->path, &fs) == -1
+          || (uint64_t) fs.f_bavail * fs.f_frsize < LLM_AUDIT_LEAST;
 
     llm_audit_leave(a);
 
-    if (rc == LLM_OK) {
-        rc = llm_audit_read(a, &txn, err, errlen);
+    if (low) {
+        rc = llm_audit_begin(a, err, errlen);
+
+        if (rc == LLM_OK) {
+            rc = llm_audit_room(a, LLM_AUDIT_COST, err, errlen);
+            llm_audit_abort(a);
+        }
+
+        return rc;
     }
+
+    rc = llm_audit_read(a, &txn, err, errlen);
 
     if (rc == LLM_OK) {
         rc = llm_audit_mark_get(a, txn, LLM_AUDIT_MARK_HEAD, &mark, err,

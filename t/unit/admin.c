@@ -8,6 +8,7 @@
 
 
 #include "admin_test.h"
+#include "../../ngx_module/audit/llm_audit.h"
 
 
 static llm_key_t  root, oper, user_key;
@@ -727,8 +728,9 @@ remove_version(void *data, uint32_t version, char *e, size_t errlen)
 static void
 test_secret(void)
 {
-    char       source[300];
-    llm_key_t  k;
+    char          source[300];
+    llm_key_t     k;
+    llm_audit_t  *trail;
 
     ask.key = &root;
     done_as(200, "GET", "secret", NULL);
@@ -786,9 +788,18 @@ test_secret(void)
 
     made(&k, "new", LLM_ROLE_USER);
     is_int(k.version, 2, "a new key has version 2");
+    is_int(llm_audit_open(&trail, path, secret, 1, E), LLM_OK,
+           "a trail from before");
+    llm_audit_close(trail);
     done_as(200, "POST", "secret/retire", "{\"version\":1}");
     ok(json_is_true(at_json("removed")), "retired");
     ok(access(source, F_OK) == -1, "and gone");
+    llm_secret_close(secret);
+    is_int(llm_secret_open(&secret, source, E), LLM_OK, "opened again");
+    adm.secret = secret;
+    is_int(llm_audit_open(&trail, path, secret, 2, E), LLM_OK,
+           "the trail does not need it");
+    llm_audit_close(trail);
 }
 
 

@@ -89,6 +89,9 @@ test_files(void)
     is_int(llm_audit_open(&a, path, NULL, 0, E), LLM_NOTFOUND,
            "without a secret none is made");
 
+    is_int(llm_audit_open(&a, path, secret, 2, E), LLM_INVALID,
+           "no such version of the secret");
+
     is_int(opened(), LLM_OK, "made");
     is_int(stat(at("store/audit.mdb"), &sb), 0, "audit.mdb");
     is_int(sb.st_mode & 07777, 0600, "is its owner's");
@@ -397,6 +400,31 @@ no_disk(void *data)
 }
 
 
+/* an opening record alone */
+
+static int
+put_one(void)
+{
+    int               rc;
+    uint64_t          n;
+    llm_audit_open_t  o;
+
+    rc = llm_audit_begin(a, E);
+
+    if (rc == LLM_OK) {
+        rc = llm_audit_put_open(a, an_open(&o, KEY_A, 0, 1), &n, E);
+    }
+
+    if (rc == LLM_OK) {
+        return llm_audit_commit(a, E);
+    }
+
+    llm_audit_abort(a);
+
+    return rc;
+}
+
+
 /* a file system of 8m: the trail fills it, keys are revoked all the same */
 
 static int
@@ -444,6 +472,12 @@ full_disk(void *data)
     }
 
     bad += put_audit(a, KEY_A, 0, 0, 100) != LLM_FULL;
+
+    for (rc = LLM_OK; rc == LLM_OK; /* void */ ) {
+        rc = put_one();
+    }
+
+    bad += rc != LLM_FULL;
     bad += llm_audit_ready(a, E) != LLM_FULL;
     bad += llm_key_revoke(st, k.id, &k, E) != LLM_OK;
     bad += audit_faults(a);
@@ -456,6 +490,7 @@ full_disk(void *data)
            != LLM_OK;
     bad += dropped < 1000;
     bad += audit_faults(a);
+    bad += llm_audit_ready(a, E) != LLM_OK;
     bad += put_audit(a, KEY_A, 0, 0, 100) != LLM_OK;
     bad += put_audit(a, KEY_A, 0, 0, 5) != LLM_OK;
     bad += audit_faults(a);
