@@ -275,6 +275,7 @@ typedef struct {
     uint32_t     epoch;         /* of the fingerprints */
     uint32_t     n_input;       /* [0]: of the whole body */
     uint8_t      input[LLM_AUDIT_INPUTS + 1][LLM_AUDIT_HASH];
+    uint32_t     output_epoch;
     uint32_t     n_output;
     uint8_t      output[LLM_AUDIT_OUTPUTS][LLM_AUDIT_HASH];
 
@@ -306,19 +307,32 @@ typedef struct {
     int64_t      until;         /* not included; 0: the end */
     uint64_t     before;        /* numbers below; 0: the newest first */
     uint32_t     limit;         /* of calls; 0: all */
+    uint64_t     look;          /* records to look at, at most; 0: all */
     int          oldest;        /* oldest first; before is after, then */
 } llm_audit_query_t;
 
 /*
  * each() is called for every call, newest first; not LLM_OK ends the query and
- * is returned.  *next: for before, to go on; 0: that was all.  By key and time
- * through indexes; the rest is looked at record by record (two million a
+ * is returned.  *next: for before, to go on after limit or look was reached;
+ * 0: that was all.  By key and time through indexes, and a whole request id by
+ * the time in it; the rest is looked at record by record (two million a
  * second).  Long queries give up their reader now and then, so that writers
- * can reuse space.  A damaged record is LLM_INVALID with its number.
+ * can reuse space.  A damaged record is LLM_INVALID with its number.  A closing
+ * record without an opening one (that could not be written) is a call whose
+ * number is close.
  */
 int llm_audit_query(llm_audit_t *a, const llm_audit_query_t *q,
     int (*each)(void *data, const llm_audit_call_t *call), void *data,
     uint64_t *next, char *err, size_t errlen);
+
+/* one call, by the number of its opening or its closing record.
+ * LLM_NOTFOUND: there is none, or it is no call's */
+int llm_audit_call_get(llm_audit_t *a, uint64_t number,
+    llm_audit_call_t *call, char *err, size_t errlen);
+
+/* the first record of that time (unix ms) or later; last + 1: none is */
+int llm_audit_find(llm_audit_t *a, int64_t time, uint64_t *number, char *err,
+    size_t errlen);
 
 /* a new reference, NULL: no memory */
 json_t *llm_audit_call_json(const llm_audit_call_t *call);
@@ -395,6 +409,18 @@ typedef struct {
 } llm_audit_checkpoint_t;
 
 int llm_audit_checkpoint(llm_audit_t *a, llm_audit_checkpoint_t *c, char *err,
+    size_t errlen);
+
+/* the epochs' public keys, the oldest first; not LLM_OK ends it and is
+ * returned */
+typedef struct {
+    uint32_t  epoch;
+    int64_t   time;             /* of its beginning */
+    uint8_t   public_key[32];
+} llm_audit_key_t;
+
+int llm_audit_key_each(llm_audit_t *a,
+    int (*each)(void *data, const llm_audit_key_t *key), void *data, char *err,
     size_t errlen);
 
 
