@@ -11,6 +11,12 @@
  *     GET    params, params/ENGINE    operator
  *     PATCH  params, params/ENGINE    operator
  *     GET    changes                  admin: ?before= limit=
+ *     GET    audit                    admin: ?key= client= address= status=
+ *                                            model= path= request= since=
+ *                                            until= before= limit= oldest=
+ *                                            unfinished= actions=
+ *     GET    audit/NUMBER             admin: a call; by its request id too
+ *     POST   audit/lookup             admin: calls that a text is of
  *     GET    keys                     admin: ?client= role= status= expiring=
  *                                            after= limit=
  *     POST   keys                     admin, code: create
@@ -49,6 +55,7 @@
 
 #include <jansson.h>
 
+#include "../audit/llm_audit.h"
 #include "llm_calls.h"
 #include "llm_quota.h"
 #include "llm_secret.h"
@@ -70,6 +77,8 @@ typedef struct {
     const llm_secret_t  *secret;        /* NULL in llmctl: not needed, or
                                            could not be opened */
     llm_quota_t         *quota;         /* NULL in llmctl */
+    llm_audit_t         *audit;         /* NULL: there is none, or it could
+                                           not be opened; to read */
     int                  totp_required; /* also of keys that have none */
 
     const char *const   *engine;        /* names, n_engine of them; NULL: any */

@@ -10,6 +10,7 @@
  *     llm_admin_totp.c     the second factor
  *     llm_admin_params.c   engines' parameters, the change log
  *     llm_admin_secret.c   versions of the secret
+ *     llm_admin_audit.c    the audit trail
  */
 
 
@@ -146,6 +147,23 @@ int llm_admin_changes(llm_admin_ctx_t *c);
 int llm_admin_secret_show(llm_admin_ctx_t *c);
 int llm_admin_secret_rotate(llm_admin_ctx_t *c);
 int llm_admin_secret_retire(llm_admin_ctx_t *c);
+
+/* llm_admin_audit.c */
+
+/* a time that was, unix ms: "2h" is two hours ago; a day, or a time in UTC
+ * with or without milliseconds.  LLM_INVALID */
+int llm_admin_past(const char *s, int64_t now, int64_t *when);
+
+/* "404", "4xx" or "4" for 4xx, as llm_audit_query_t has it; 0: none of these */
+uint32_t llm_admin_audit_status(const char *s);
+
+/* "audit" of GET status into o, for operators and above.  LLM_ERROR after a
+ * refusal */
+int llm_admin_audit_stat(llm_admin_ctx_t *c, json_t *o);
+
+int llm_admin_audit_list(llm_admin_ctx_t *c);
+int llm_admin_audit_show(llm_admin_ctx_t *c);
+int llm_admin_audit_lookup(llm_admin_ctx_t *c);
 
 /* llm_admin_scopes.c: members of a body into k, with their LLM_SET_* bits in
  * set.  LLM_ERROR after a refusal */

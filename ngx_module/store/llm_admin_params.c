@@ -46,7 +46,8 @@ static int llm_admin_change(void *data, const llm_change_t *change);
 int
 llm_admin_status(llm_admin_ctx_t *c)
 {
-    int64_t  history;
+    json_t   *o;
+    int64_t   history;
 
     static const char *const  known[] = { "history", NULL };
 
@@ -59,9 +60,19 @@ llm_admin_status(llm_admin_ctx_t *c)
         return LLM_ERROR;
     }
 
-    return llm_admin_answer(c, 200, c->a->status != NULL
-                                    ? c->a->status(c->a->data, (int) history)
-                                    : llm_admin_list(json_array(), 0, NULL));
+    if (c->a->status == NULL) {
+        return llm_admin_answer(c, 200, llm_admin_list(json_array(), 0,
+                                                       NULL));
+    }
+
+    o = c->a->status(c->a->data, (int) history);
+
+    if (llm_admin_audit_stat(c, o) != LLM_OK) {
+        json_decref(o);
+        return LLM_ERROR;
+    }
+
+    return llm_admin_answer(c, 200, o);
 }
 
 
