@@ -92,9 +92,18 @@ llmctl_admin_open(llmctl_admin_t *x, int secret)
 
     if (rc != LLM_OK) {
         x->st = NULL;
+
+        if (x->bare) {
+            return LLMCTL_OK;
+        }
+
         llmctl_admin_close(x);
         return llmctl_error(llmctl_exit(rc), rc == LLM_NOTFOUND
                             ? "%s (llmctl init makes a store)" : "%s", err);
+    }
+
+    if (x->bare) {
+        return LLMCTL_OK;
     }
 
     /* without it keys are still good and go */
@@ -118,10 +127,12 @@ llmctl_admin_close(llmctl_admin_t *x)
 {
     llmctl_working(0);
 
+    llm_audit_close(x->audit);
     llm_calls_close(x->calls);
     llm_store_close(x->st);
     llm_secret_close(x->secret);
 
+    x->audit = NULL;
     x->calls = NULL;
     x->st = NULL;
     x->secret = NULL;
@@ -278,10 +289,16 @@ llmctl_admin_call(llmctl_admin_t *x, const char *method, const char *path,
 }
 
 
+/* every change of llmctl's passes here, and is in the audit trail before it is
+ * made */
+
 static void
 llmctl_call(llmctl_admin_t *x, llm_admin_call_t *call,
     llm_admin_reply_t *reply)
 {
+    int              rc;
+    char             err[LLM_ERRLEN];
+    llmctl_trail_t   trail;
     struct timespec  ts;
 
     (void) clock_gettime(CLOCK_REALTIME, &ts);
@@ -289,7 +306,32 @@ llmctl_call(llmctl_admin_t *x, llm_admin_call_t *call,
     call->totp = x->totp;
     call->now = (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 
+    if (strcmp(call->method, "GET") == 0) {
+        llm_admin(&x->admin, call, reply);
+        return;
+    }
+
+    rc = llmctl_trail_before(x, call->method, call->path, &trail, err,
+                             sizeof(err));
+
+    if (rc != LLM_OK && !llmctl_trail_urgent(call->path)) {
+        memset(reply, 0, sizeof(llm_admin_reply_t));
+        reply->status = 503;
+        (void) snprintf(reply->code, sizeof(reply->code),
+                        "audit_unavailable");
+        (void) snprintf(reply->message, sizeof(reply->message),
+                        "nothing is changed, as it can't be written to the "
+                        "audit trail: %.400s", err);
+        return;
+    }
+
+    if (rc != LLM_OK) {
+        (void) llmctl_error(0, "%s: it is done, but is not in the audit "
+                            "trail: %s", x->cmd, err);
+    }
+
     llm_admin(&x->admin, call, reply);
+    llmctl_trail_after(x, &trail, reply->status, reply->code);
 }
 
 

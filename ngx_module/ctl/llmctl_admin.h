@@ -36,6 +36,9 @@ typedef struct {
     int             json;
     int             break_glass;
 
+    int             bare;           /* the trail alone is needed: without
+                                       calls, and the keys' store may be
+                                       missing */
     int             root;           /* root is the owner for now only: what the
                                        owner may not do is done as root */
     uid_t           owner;
@@ -43,6 +46,7 @@ typedef struct {
     llm_store_t    *st;
     llm_calls_t    *calls;
     llm_secret_t   *secret;
+    llm_audit_t    *audit;          /* llmctl_trail_open() */
     llm_admin_t     admin;
     char            actor[LLM_ACTOR_MAX];
     char            code[64];
@@ -74,6 +78,34 @@ void llmctl_admin_close(llmctl_admin_t *x);
  */
 int llmctl_admin_call(llmctl_admin_t *x, const char *method,
     const char *path, json_t *args, json_t *body, llm_admin_reply_t *reply);
+
+/*
+ * llmctl_trail.c: the audit trail, opened when it is first needed; after
+ * llmctl_admin_open().  open: a LLM_* code, err says why; without write it is
+ * read as it is, and none is made.
+ */
+int llmctl_trail_open(llmctl_admin_t *x, int write, char *err,
+    size_t errlen);
+
+/* the version of the secret that it goes by; 0: there is no secret */
+uint32_t llmctl_trail_version(llmctl_admin_t *x);
+
+typedef struct {
+    int       on;                   /* an opening record is there */
+    uint64_t  number;
+    int64_t   began;                /* unix ms */
+    char      request[33];
+} llmctl_trail_t;
+
+/* the record before a change and the one after it.  before: a LLM_* code, err
+ * says why; after warns */
+int llmctl_trail_before(llmctl_admin_t *x, const char *method,
+    const char *path, llmctl_trail_t *t, char *err, size_t errlen);
+void llmctl_trail_after(llmctl_admin_t *x, llmctl_trail_t *t, int status,
+    const char *code);
+
+/* 1: such a change is made also where the trail can't be written */
+int llmctl_trail_urgent(const char *path);
 
 /* as root again, where llmctl was; then as the owner again */
 int llmctl_admin_raise(llmctl_admin_t *x, char *err, size_t errlen);

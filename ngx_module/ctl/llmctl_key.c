@@ -122,14 +122,26 @@ llmctl_key_create(int argc, char **argv)
 int
 llmctl_key_unseen(llmctl_admin_t *x, const char *id, int rc)
 {
-    char       err[LLM_ERRLEN];
-    llm_key_t  k;
+    int             revoked;
+    char            err[LLM_ERRLEN], path[64];
+    llm_key_t       k;
+    llmctl_trail_t  trail;
 
     /* by itself: another code would be needed for the call */
 
     llm_store_actor(x->st, x->actor);
+    (void) snprintf(path, sizeof(path), "keys/%.32s/revoke", id);
 
-    if (llm_key_revoke(x->st, id, &k, err, sizeof(err)) == LLM_OK) {
+    if (llmctl_trail_before(x, "POST", path, &trail, err, sizeof(err))
+        != LLM_OK)
+    {
+        (void) llmctl_error(0, "%s: audit trail: %s", x->cmd, err);
+    }
+
+    revoked = llm_key_revoke(x->st, id, &k, err, sizeof(err)) == LLM_OK;
+    llmctl_trail_after(x, &trail, revoked ? 200 : 503, NULL);
+
+    if (revoked) {
         return llmctl_error(rc, "%s: the key could not be printed and is "
                             "revoked", id);
     }

@@ -165,7 +165,10 @@ llmctl_params_call(llmctl_admin_t *x, const char *method, const char *path,
     const char         *name;
     llm_admin_reply_t   reply;
 
-    rc = llmctl_admin_open(x, LLMCTL_SECRET_NONE);
+    /* the audit trail's keys lie under the secret */
+
+    rc = llmctl_admin_open(x, strcmp(method, "GET") == 0
+                              ? LLMCTL_SECRET_NONE : LLMCTL_SECRET_NEED);
 
     if (rc != LLMCTL_OK) {
         json_decref(body);
