@@ -115,7 +115,10 @@ for my $command ('init', 'key create', 'key list', 'key show', 'key update',
                  'key rotate', 'key revoke', 'key leak', 'totp enrol',
                  'totp confirm', 'totp show', 'totp recovery', 'totp remove',
                  'params show', 'params set', 'changes', 'secret show',
-                 'secret rotate', 'secret retire', 'backup', 'restore') {
+                 'secret rotate', 'secret retire', 'backup', 'restore',
+                 'audit query', 'audit lookup', 'audit verify',
+                 'audit checkpoint', 'audit export', 'audit keys',
+                 'audit prune', 'audit renew') {
     my @words = split / /, $command;
     $r = llmctl(@words, '--help');
     is($r->{code}, 0, "$command --help");

@@ -18,6 +18,8 @@
 
 #include "../../engine/llm.h"
 #include "llmctl.h"
+#include "llmctl_audit.h"
+#include "llmctl_help.h"
 
 
 typedef struct {
@@ -37,32 +39,6 @@ static int llmctl_leading(int argc, char **argv);
 static int llmctl_unknown(int argc, char **argv);
 static const llmctl_cmd_t *llmctl_group(const char *word, size_t n,
     const llmctl_cmd_t *cmd);
-
-
-#define LLMCTL_WHERE_HELP                                                     \
-    "  --store DIR          the key store (" LLMCTL_STORE ")\n"               \
-    "  --secret file:PATH   the secret (" LLMCTL_SECRET "), or the\n"       \
-    "                       PKCS#11 URI of a token's key (pkcs11:...)\n"
-
-#define LLMCTL_FACTOR_HELP                                                    \
-    "  --totp CODE          of a second factor: needed when an admin's key\n" \
-    "                       is enrolled; - reads it from standard input.  A\n" \
-    "                       terminal is asked for it\n"                       \
-    "  --as KEY_ID          whose code it is, when several are enrolled\n"
-
-#define LLMCTL_SCOPES_HELP                                                    \
-    "  --models A,B         it may use these models only\n"                   \
-    "  --addresses A,B      and from there only: 10.0.0.0/8, ::1\n"           \
-    "  --rpm N              requests a minute\n"                              \
-    "  --tpm N              tokens a minute, of prompts and answers\n"        \
-    "  --concurrent N       requests at a time\n"                             \
-    "  --tokens-per-day N   of UTC\n"                                         \
-    "  --tokens-per-month N\n"                                                \
-    "                       each of these: none, for no limit\n"
-
-#define LLMCTL_CODES_HELP                                                     \
-    "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, "            \
-    "4 exists already,\n5 a code is missing, wrong, or locked.\n"
 
 
 static const llmctl_cmd_t  llmctl_cmds[] = {
@@ -335,6 +311,32 @@ static const llmctl_cmd_t  llmctl_cmds[] = {
       LLMCTL_WHERE_HELP
       LLMCTL_CODES_HELP },
 
+    { "audit query", llmctl_audit_query,
+      "who asked what, when, from where", llmctl_audit_query_help },
+
+    { "audit lookup", llmctl_audit_lookup,
+      "calls that a text was asked or answered in",
+      llmctl_audit_lookup_help },
+
+    { "audit verify", llmctl_audit_verify,
+      "prove that the audit trail is whole", llmctl_audit_verify_help },
+
+    { "audit checkpoint", llmctl_audit_checkpoint,
+      "a signature over it, to be kept elsewhere",
+      llmctl_audit_checkpoint_help },
+
+    { "audit export", llmctl_audit_export,
+      "its records as JSON, a line each", llmctl_audit_export_help },
+
+    { "audit keys", llmctl_audit_keys,
+      "the public keys of its signatures", llmctl_audit_keys_help },
+
+    { "audit prune", llmctl_audit_prune,
+      "drop records of a certain age", llmctl_audit_prune_help },
+
+    { "audit renew", llmctl_audit_renew,
+      "begin anew after a loss", llmctl_audit_renew_help },
+
     { "tokenize", llmctl_tokenize,
       "standard input to a JSON array of token ids", NULL },
 
@@ -551,7 +553,7 @@ llmctl_unknown(int argc, char **argv)
     }
 
     for ( ; cmd != NULL; cmd = llmctl_group(argv[0], n, cmd + 1)) {
-        fprintf(f, "  %-14s %s\n", cmd->name, cmd->summary);
+        fprintf(f, "  %-16s %s\n", cmd->name, cmd->summary);
     }
 
     return help ? llmctl_flush() : LLMCTL_USAGE;
@@ -582,7 +584,7 @@ llmctl_usage(FILE *f)
                "Keys and models of nginx-llm.\n\n");
 
     for (cmd = llmctl_cmds; cmd->name != NULL; cmd++) {
-        fprintf(f, "  %-14s %s\n", cmd->name, cmd->summary);
+        fprintf(f, "  %-16s %s\n", cmd->name, cmd->summary);
     }
 
     fprintf(f, "\n"
