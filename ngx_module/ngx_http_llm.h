@@ -244,6 +244,7 @@ typedef struct {
 
     /* microseconds; 0: not known */
     uint64_t                arrival_us; /* CLOCK_MONOTONIC */
+    uint64_t                queue_us;   /* of the first choice */
     uint64_t                ttft_us;    /* from arrival to the first token */
     uint64_t                last_us;    /* and to the last */
     uint64_t                inference_us;   /* the engine's, without queue */

@@ -272,6 +272,10 @@ ngx_http_llm_metrics_event(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     if (ev->type == LLM_EVENT_FINISH) {
 
+        if (ev->choice == 0) {
+            ctx->queue_us = ev->u.finish.queued_us;
+        }
+
         /* of the choice that took longest */
 
         us = ev->u.finish.total_us - ngx_min(ev->u.finish.total_us,

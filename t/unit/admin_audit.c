@@ -238,7 +238,7 @@ test_lookup(void)
 
 
 static json_t *
-status(void *data)
+status(void *data, int history)
 {
     return json_pack("{s:[]}", "engines");
 }
