@@ -487,6 +487,7 @@ llm_audit_match_end_of(llm_audit_call_t *call,
     call->sent = r->sent;
     call->seed = r->seed;
     call->build = r->build;
+    call->effective = r->effective;
     call->with_seed = (r->flags & LLM_AUDIT_HAS_SEED) != 0;
     call->output_epoch = r->epoch;
     call->n_output = r->n_print;

@@ -349,6 +349,7 @@ llm_audit_put_close(llm_audit_t *a, const llm_audit_close_t *c, char *err,
     if (c->with_seed) {
         r.flags |= LLM_AUDIT_HAS_SEED;
         r.seed = c->seed;
+        r.effective = c->effective;
     }
 
     if (c->build != 0) {
