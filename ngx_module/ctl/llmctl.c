@@ -334,6 +334,9 @@ static const llmctl_cmd_t  llmctl_cmds[] = {
     { "audit prune", llmctl_audit_prune,
       "drop records of a certain age", llmctl_audit_prune_help },
 
+    { "audit replay", llmctl_audit_replay,
+      "answer a call again, and compare", llmctl_audit_replay_help },
+
     { "audit renew", llmctl_audit_renew,
       "begin anew after a loss", llmctl_audit_renew_help },
 

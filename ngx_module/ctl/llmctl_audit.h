@@ -32,6 +32,10 @@ int llmctl_audit_renew(int argc, char **argv);
 /* llmctl_audit_verify.c */
 int llmctl_audit_verify(int argc, char **argv);
 
+/* llmctl_replay.c */
+int llmctl_audit_replay(int argc, char **argv);
+extern const char  llmctl_audit_replay_help[];
+
 /* llmctl_audit_help.c */
 extern const char  llmctl_audit_query_help[];
 extern const char  llmctl_audit_lookup_help[];

@@ -33,7 +33,6 @@ static int llmctl_arg(llmctl_args_t *a, const char *cmd, int c,
 static int llmctl_number(const char *cmd, const char *name, long min,
     long max, int *out);
 static int llmctl_ids(const char *cmd, llm_ids_t *ids);
-static void llmctl_progress(void *data, uint64_t done, uint64_t all);
 static int llmctl_eval_run(llmctl_model_t *mm, const llmctl_args_t *a,
     FILE *f, char *err);
 static void llmctl_info_text(const llm_model_t *m, const char *dir);
@@ -417,21 +416,7 @@ llmctl_arg(llmctl_args_t *a, const char *cmd, int c, const char *name)
         return llmctl_ids(cmd, &a->ids);
 
     case 'd':
-        if (strcmp(optarg, "auto") == 0) {
-            a->device = LLK_DEVICE_AUTO;
-
-        } else if (strcmp(optarg, "ref") == 0) {
-            a->device = LLK_DEVICE_REF;
-
-        } else if (strcmp(optarg, "cpu") == 0) {
-            a->device = LLK_DEVICE_CPU;
-
-        } else {
-            return llmctl_error(LLMCTL_USAGE, "%s: --device \"%s\": must be "
-                                "auto, cpu or ref", cmd, optarg);
-        }
-
-        return LLMCTL_OK;
+        return llmctl_device(cmd, optarg, &a->device);
 
     case 't':
         return llmctl_number(cmd, name, 1, 1024, &a->threads);
@@ -498,6 +483,27 @@ llmctl_arg(llmctl_args_t *a, const char *cmd, int c, const char *name)
         a->json = 1;
         return LLMCTL_OK;
     }
+}
+
+
+int
+llmctl_device(const char *cmd, const char *name, llk_device_e *device)
+{
+    if (strcmp(name, "auto") == 0) {
+        *device = LLK_DEVICE_AUTO;
+
+    } else if (strcmp(name, "ref") == 0) {
+        *device = LLK_DEVICE_REF;
+
+    } else if (strcmp(name, "cpu") == 0) {
+        *device = LLK_DEVICE_CPU;
+
+    } else {
+        return llmctl_error(LLMCTL_USAGE, "%s: --device \"%s\": must be "
+                            "auto, cpu or ref", cmd, name);
+    }
+
+    return LLMCTL_OK;
 }
 
 
@@ -591,9 +597,7 @@ llmctl_model_open(llmctl_model_t *mm, const llmctl_args_t *a, char *err)
 }
 
 
-/* data: when it began.  Silent in the first second */
-
-static void
+void
 llmctl_progress(void *data, uint64_t done, uint64_t all)
 {
     int      i, n;

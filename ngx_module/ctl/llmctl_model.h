@@ -79,6 +79,13 @@ int llmctl_model_step(llmctl_model_t *mm, const int32_t *id, int n, int pos,
 
 void llmctl_model_close(llmctl_model_t *mm);      /* {0} is fine */
 
+/* a --device; an exit code, after a message that begins with cmd */
+int llmctl_device(const char *cmd, const char *name, llk_device_e *device);
+
+/* a bar for bytes that are read; data: when it began.  Silent in the first
+ * second */
+void llmctl_progress(void *data, uint64_t done, uint64_t all);
+
 /* seconds, monotonic */
 double llmctl_seconds(void);
 
