@@ -184,9 +184,12 @@ void llm_audit_close(llm_audit_t *a);             /* NULL is fine */
 int llm_audit_renew(const char *store, const llm_secret_t *secret,
     uint32_t version, char *err, size_t errlen);
 
-/* before a version of the secret goes: what is sealed under it is sealed anew
- * under current, the active one.  LLM_OK also where there is no trail.
- * LLM_EXISTS: something needs it still.  Opens the trail */
+/* before a version of the secret goes: LLM_EXISTS when keys of the trail are
+ * sealed under it.  retire opens the trail, which seals them anew under
+ * current, the active version; LLM_OK also where there is none.  Not where the
+ * process has it open: sealed, then */
+int llm_audit_sealed(llm_audit_t *a, uint32_t version, char *err,
+    size_t errlen);
 int llm_audit_retire(const char *store, const llm_secret_t *secret,
     uint32_t current, uint32_t version, char *err, size_t errlen);
 

@@ -568,35 +568,44 @@ int
 llm_audit_retire(const char *store, const llm_secret_t *secret,
     uint32_t current, uint32_t version, char *err, size_t errlen)
 {
-    int                rc;
-    MDB_txn           *txn;
-    uint32_t           epoch, last;
-    llm_audit_t       *a;
-    llm_audit_env_t   *e;
-    llm_audit_epoch_t  ep;
+    int               none, rc;
+    llm_audit_t      *a;
+    llm_audit_env_t  *e;
 
     rc = llm_audit_env_new(&e, store, secret, current, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
 
-    rc = llm_audit_none(e);
+    none = llm_audit_none(e);
     llm_audit_env_put(e);
 
-    if (rc) {
+    if (none) {
         return LLM_OK;
     }
-
-    /* which turns to a new epoch, if that was not done */
 
     rc = llm_audit_open(&a, store, secret, current, err, errlen);
 
     if (rc == LLM_OK) {
-        rc = llm_audit_read(a, &txn, err, errlen);
+        rc = llm_audit_sealed(a, version, err, errlen);
     }
 
+    llm_audit_close(a);
+
+    return rc;
+}
+
+
+int
+llm_audit_sealed(llm_audit_t *a, uint32_t version, char *err, size_t errlen)
+{
+    int                rc;
+    MDB_txn           *txn;
+    uint32_t           epoch, last;
+    llm_audit_epoch_t  ep;
+
+    rc = llm_audit_read(a, &txn, err, errlen);
     if (rc != LLM_OK) {
-        llm_audit_close(a);
         return rc;
     }
 
@@ -613,7 +622,6 @@ llm_audit_retire(const char *store, const llm_secret_t *secret,
     }
 
     llm_audit_read_end(a, txn);
-    llm_audit_close(a);
 
     return rc;
 }

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../audit/llm_audit.h"
 #include "llm_admin_int.h"
 
 
@@ -282,8 +281,13 @@ llm_admin_trail(llm_admin_ctx_t *c, uint32_t current, uint32_t version)
 {
     int  rc;
 
-    rc = llm_audit_retire(llm_store_path(c->a->store), c->a->secret, current,
-                          version, c->err, sizeof(c->err));
+    if (c->a->audit != NULL) {
+        rc = llm_audit_sealed(c->a->audit, version, c->err, sizeof(c->err));
+
+    } else {
+        rc = llm_audit_retire(llm_store_path(c->a->store), c->a->secret,
+                              current, version, c->err, sizeof(c->err));
+    }
 
     if (rc == LLM_EXISTS) {
         return llm_admin_fail(c, 409, "version_in_use", "version",

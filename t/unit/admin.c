@@ -8,7 +8,6 @@
 
 
 #include "admin_test.h"
-#include "../../ngx_module/audit/llm_audit.h"
 
 
 static llm_key_t  root, oper, user_key;
@@ -790,6 +789,10 @@ test_secret(void)
     is_int(k.version, 2, "a new key has version 2");
     is_int(llm_audit_open(&trail, path, secret, 1, E), LLM_OK,
            "a trail from before");
+    adm.audit = trail;
+    refused(409, "version_in_use", "version", "POST", "secret/retire",
+            "{\"version\":1}");
+    adm.audit = NULL;
     llm_audit_close(trail);
     done_as(200, "POST", "secret/retire", "{\"version\":1}");
     ok(json_is_true(at_json("removed")), "retired");
