@@ -255,6 +255,64 @@ test_killed(void)
 }
 
 
+/* killed while it makes a trail, and while it renews one */
+
+static void
+test_cut(void)
+{
+    int           away, bad, i, rc, status;
+    pid_t         pid;
+    llm_audit_t  *a;
+
+    away = 0;
+    bad = 0;
+
+    for (i = 0; i < 60; i++) {
+
+        if (i % 2 == 0) {
+            audit_anew();
+        }
+
+        fflush(stdout);
+        pid = fork();
+
+        if (pid == 0) {
+            _exit(i % 2 == 0 ? llm_audit_open(&a, path, secret, 1, E)
+                             : llm_audit_renew(path, secret, 1, E));
+        }
+
+        usleep((useconds_t) (i * 37 % 1500));
+        kill(pid, SIGKILL);
+        bad += waitpid(pid, &status, 0) != pid;
+
+        rc = llm_audit_open(&a, path, secret, 1, E);
+
+        /* what a renewal leaves may need another one */
+
+        if (rc != LLM_OK && i % 2 != 0) {
+            away++;
+            rc = llm_audit_renew(path, secret, 1, E);
+
+            if (rc == LLM_OK) {
+                rc = llm_audit_open(&a, path, secret, 1, E);
+            }
+        }
+
+        if (rc != LLM_OK || put_audit(a, KEY_A, 0, 0, 2) != LLM_OK
+            || audit_faults(a) != 0)
+        {
+            fprintf(stderr, "# round %d: %s\n", i, err);
+            bad++;
+        }
+
+        llm_audit_close(a);
+    }
+
+    is_int(bad, 0, "creations and renewals are killed, sixty times");
+    ok(away < 30, "%d renewals were finished by another", away);
+}
+
+
 /* writes while it can; how often it was told that the files are away */
 
 static int
@@ -419,6 +477,7 @@ main(void)
 
     test_start();
     test_killed();
+    test_cut();
     test_renewed();
     test_threads();
 
