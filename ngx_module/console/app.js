@@ -269,6 +269,7 @@ function signOut(why) {
 
     for (const box of document.querySelectorAll('dialog')) {
         box.close();
+        box.remove();
     }
 
     set(byId('view'));

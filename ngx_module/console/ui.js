@@ -185,9 +185,28 @@ export function dialog(title, body, kind) {
         const box = el('dialog', { class: kind, 'aria-labelledby': id });
         let result;
 
+        const finish = () => {
+            if (box.contains(byId('toasts'))) {
+                toastsTo(before?.closest('dialog'));
+            }
+
+            box.remove();
+
+            if (before && before.isConnected) {
+                before.focus();
+            }
+
+            resolve(result);
+        };
+
+        /* at once: the event of its end comes later, and what it shows may be
+         * a secret */
+
         const close = (value) => {
             result = value;
+            box.removeEventListener('close', finish);
             box.close();
+            finish();
         };
 
         let warned = !/\bguarded\b/.test(kind || '');
@@ -200,19 +219,7 @@ export function dialog(title, body, kind) {
             }
         });
 
-        box.addEventListener('close', () => {
-            if (box.contains(byId('toasts'))) {
-                toastsTo(before?.closest('dialog'));
-            }
-
-            box.remove();
-
-            if (before && before.isConnected) {
-                before.focus();
-            }
-
-            resolve(result);
-        });
+        box.addEventListener('close', finish);
 
         const inner = el('div', { class: 'inner' });
 
