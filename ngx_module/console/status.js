@@ -230,8 +230,10 @@ function chart(title, lines, unit, digits, seconds, top) {
     const text = (v) => v === null || v === undefined
                         ? '—' : number(v, digits) + unit;
 
-    const now = lines.map((l) =>
-        `${l.label ? l.label + ' ' : ''}${text(l.points.at(-1))}`);
+    /* where nothing is known of now, the last that is */
+
+    const now = lines.map((l) => (l.label ? l.label + ' ' : '')
+        + text(l.points.findLast((v) => v !== null)));
     const label = `${title}, the last ${span(seconds)}: now ${now.join(', ')}; `
                   + `at most ${text(Math.max(...known))}`;
 
