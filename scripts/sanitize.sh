@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 make=${MAKE:-make}
-threaded='pool|ring|sched|host|engine|zone|quota|threads|signer|params|gpu|replay|audit_procs'
+threaded='pool|ring|sched|host|engine|zone|quota|threads|signer|params|gpu|replay|metrics|audit_procs'
 
 echo "AddressSanitizer, UndefinedBehaviorSanitizer"
 $make B=build/asan SANITIZE=address,undefined all unit
