@@ -38,8 +38,10 @@
  * it lies sealed in epochs, so that the mark can be checked when audit.mdb is
  * gone.  It is written after the commit, so it may be behind, never ahead.
  *
- *     llm_audit.c          the environment, handles, transactions, errors
+ *     llm_audit.c          handles, reads, errors
+ *     llm_audit_env.c      the environment
  *     llm_audit_files.c    its files
+ *     llm_audit_create.c   a new trail
  *     llm_audit_head.c     marks, audit.head
  *     llm_audit_epoch.c    epochs and their keys
  *     llm_audit_record.c   records in binary

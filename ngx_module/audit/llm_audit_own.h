@@ -31,6 +31,20 @@ int llm_audit_env_new(llm_audit_env_t **e, const char *store,
     const llm_secret_t *secret, uint32_t version, char *err, size_t errlen);
 void llm_audit_env_put(llm_audit_env_t *e);     /* a reference */
 
+int llm_audit_env_error(llm_audit_env_t *e, int rc, const char *place,
+    char *err, size_t errlen);
+
+/* the handle's read transaction, the lock being held.  LMDB's code */
+int llm_audit_renew_read(llm_audit_t *a);
+
+
+/* ---- llm_audit_env.c ---- */
+
+/* the files are opened, or made; and closed, when no transaction is open */
+int llm_audit_attach(llm_audit_env_t *e, int create, char *err,
+    size_t errlen);
+void llm_audit_detach(llm_audit_env_t *e);
+
 /* LMDB's environment at path; the map is as large as the address space lets
  * it.  LMDB's or the system's code */
 int llm_audit_env_map(llm_audit_env_t *e, const char *path, unsigned flags);
@@ -42,9 +56,6 @@ int llm_audit_env_dbs(llm_audit_env_t *e, MDB_txn *txn, unsigned flags);
  * anew.  The lock is held for reading then */
 int llm_audit_enter(llm_audit_t *a, char *err, size_t errlen);
 void llm_audit_leave(llm_audit_t *a);
-
-/* the handle's read transaction, the lock being held.  LMDB's code */
-int llm_audit_renew_read(llm_audit_t *a);
 
 
 /* ---- llm_audit_files.c ---- */
