@@ -150,6 +150,17 @@ for my $i (0 .. $#calls) {
        'by the same model');
 }
 
+# the record says what was in force
+
+my $call = decode_json($t->llmctl('audit', 'query', '--json', '--request',
+                                  id($clients[1]), $t->keys_options)->{out});
+is_deeply($call->{parameters},
+          { temperature => 1.3, top_p => 0.9, min_p => 0, top_k => 0,
+            repetition_penalty => 1, max_tokens => 30 },
+          'parameters are recorded');
+like($call->{seed}, qr/^\d+$/, 'and a seed that nobody gave');
+like($call->{build}, qr/^[0-9a-f]{16}$/, 'and the build');
+
 # in words, and by its number
 
 my $first = id($clients[0]);

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 static int llm_audit_json_who(json_t *o, const llm_audit_call_t *call);
 static int llm_audit_json_prints(json_t *o, const llm_audit_call_t *call);
 static int llm_audit_json_end(json_t *o, const llm_audit_call_t *call);
+static json_t *llm_audit_json_effective(const llm_audit_call_t *call);
+static json_t *llm_audit_json_float(float f);
 static json_t *llm_audit_json_text(const char *s);
 static json_t *llm_audit_json_list(const uint8_t *print, uint32_t n);
 static json_t *llm_audit_json_ms(uint64_t us);
@@ -119,7 +122,7 @@ llm_audit_json_end(json_t *o, const llm_audit_call_t *call)
     static const char *const  names[] = {
         "status", "prompt_tokens", "cached_tokens", "completion_tokens",
         "queue_ms", "ttft_ms", "inference_ms", "total_ms", "bytes_sent",
-        "seed", "build", "finish_reason", "error_code"
+        "seed", "parameters", "build", "finish_reason", "error_code"
     };
 
     if (call->close == 0) {
@@ -159,6 +162,8 @@ llm_audit_json_end(json_t *o, const llm_audit_call_t *call)
            || json_object_set_new(o, "seed", call->with_seed
                                              ? json_string(seed)
                                              : json_null())
+           || json_object_set_new(o, "parameters",
+                                  llm_audit_json_effective(call))
            || json_object_set_new(o, "build", call->build != 0
                                               ? json_string(build)
                                               : json_null())
@@ -166,6 +171,45 @@ llm_audit_json_end(json_t *o, const llm_audit_call_t *call)
                                   llm_audit_json_text(call->finish))
            || json_object_set_new(o, "error_code",
                                   llm_audit_json_text(call->code));
+}
+
+
+/* what was in force: a reader's, a replay has the bits themselves */
+
+static json_t *
+llm_audit_json_effective(const llm_audit_call_t *call)
+{
+    const llm_effective_t  *e = &call->effective;
+
+    if (!call->with_seed) {
+        return json_null();
+    }
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I}",
+                     "temperature", llm_audit_json_float(e->temperature),
+                     "top_p", llm_audit_json_float(e->top_p),
+                     "min_p", llm_audit_json_float(e->min_p),
+                     "repetition_penalty",
+                     llm_audit_json_float(e->repetition_penalty),
+                     "top_k", (json_int_t) e->top_k,
+                     "max_tokens", (json_int_t) e->max_tokens);
+}
+
+
+/* 0.9 and not 0.89999997 */
+
+static json_t *
+llm_audit_json_float(float f)
+{
+    char  text[32];
+
+    if (!isfinite(f)) {
+        return json_null();
+    }
+
+    (void) snprintf(text, sizeof(text), "%.7g", (double) f);
+
+    return json_real(strtod(text, NULL));
 }
 
 
