@@ -862,7 +862,7 @@ index_added(MDB_txn *txn)
     MDB_val  k, v;
 
     low = high = between(1, last);
-    memset(buf, (int) any(256), 15);
+    memset(buf, (int) any(255), 15);     /* KEY_B is all ones */
     llm_be_put(buf + 15, low, 8);
     k.mv_data = buf;
     k.mv_size = 23;
