@@ -47,9 +47,9 @@ json_t *llm_alerts_json(llm_metrics_t *m, llm_zone_t *zone,
     const char *const *engine, int n, int64_t time, int64_t wall);
 
 /*
- * The newest n points (LLM_ADMIN_HISTORY at most), oldest first, all engines together: an object with
- * "period" (seconds) and arrays of the same length.  "time" is unix seconds;
- * what is not known is null.  NULL: no memory.
+ * The newest n points (LLM_ADMIN_HISTORY at most), oldest first, all models
+ * together: an object with "period" (seconds) and arrays of the same length.
+ * "time" is unix seconds; what is not known is null.  NULL: no memory.
  *
  *     requests_per_second, errors_per_second (status 5xx), tokens_per_second
  *     ttft_p50_ms, ttft_p99_ms      null where nothing was answered

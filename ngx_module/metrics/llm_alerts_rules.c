@@ -47,6 +47,8 @@ static int llm_alert_gpu_errors(llm_alerts_ctx_t *c,
     const llm_alert_rule_t *rule, int subject, int point, double *v);
 static const llm_metrics_gpu_t *llm_alert_gpu(llm_alerts_ctx_t *c,
     int subject, int point, uint64_t known);
+static uint64_t llm_alert_slow(const llm_metrics_row_t *row,
+    double threshold);
 static uint64_t llm_alerts_sum(const uint64_t *n, int from, int to);
 
 
@@ -157,7 +159,7 @@ static int
 llm_alert_errors(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     int subject, int point, double *v)
 {
-    uint64_t           n;
+    uint64_t           n, recent;
     llm_metrics_row_t  d;
 
     if (!llm_alerts_rate(c, point, rule->window, &d)) {
@@ -165,6 +167,7 @@ llm_alert_errors(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     }
 
     n = llm_alerts_sum(d.requests, 0, 6);
+    recent = d.requests[5];
 
     if (n < LLM_ALERTS_REQUESTS) {
 
@@ -176,7 +179,8 @@ llm_alert_errors(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     }
 
     if (n < LLM_ALERTS_REQUESTS
-        || (d.requests[5] != 0 && d.requests[5] < LLM_ALERTS_BAD))
+        || (d.requests[5] != 0
+            && (d.requests[5] < LLM_ALERTS_BAD || recent == 0)))
     {
         return 0;
     }
@@ -191,7 +195,7 @@ static int
 llm_alert_latency(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     int subject, int point, double *v)
 {
-    int                slow;
+    uint64_t           recent;
     llm_metrics_row_t  d, five;
 
     if (!llm_alerts_rate(c, point, rule->window, &d)
@@ -199,6 +203,8 @@ llm_alert_latency(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     {
         return 0;
     }
+
+    recent = llm_alert_slow(&d, rule->threshold);
 
     if (llm_alerts_sum(d.ttft, 0, LLM_METRICS_BUCKETS) < LLM_ALERTS_REQUESTS) {
         d = five;
@@ -210,19 +216,26 @@ llm_alert_latency(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
 
     *v = llm_metrics_quantile(d.ttft, 0.99);
 
-    /* the buckets above the one that ends at the threshold */
+    return *v <= rule->threshold
+           || (recent != 0 && llm_alert_slow(&five, rule->threshold)
+                              >= LLM_ALERTS_BAD);
+}
 
-    for (slow = 0;
-         slow < LLM_METRICS_BOUNDS
-         && (double) llm_metrics_bound[slow] < rule->threshold * 1e6;
-         slow++)
-    {
-        /* void */
+
+/* what lies above the bucket that ends at the threshold */
+
+static uint64_t
+llm_alert_slow(const llm_metrics_row_t *row, double threshold)
+{
+    int  i;
+
+    for (i = 0; i < LLM_METRICS_BOUNDS; i++) {
+        if ((double) llm_metrics_bound[i] >= threshold * 1e6) {
+            break;
+        }
     }
 
-    return *v <= rule->threshold
-           || llm_alerts_sum(five.ttft, slow + 1, LLM_METRICS_BUCKETS)
-              >= LLM_ALERTS_BAD;
+    return llm_alerts_sum(row->ttft, i + 1, LLM_METRICS_BUCKETS);
 }
 
 

@@ -445,11 +445,21 @@ test_few(void)
     traffic(&w, 40, "demo", 0, 1, 0, 0);
     is_str(alert(&w, "LLMErrorRateCritical", NULL), "firing 1 demo",
            "ten in five minutes");
-    later(&w, 300);
+    later(&w, 60);
     is_str(alert(&w, "LLMErrorRateCritical", NULL), "ok ?", "over");
+    end(&w);
+
+    begin(&w);
+    traffic(&w, 60, "demo", 0, 20, 0, 0);
+    traffic(&w, 60, "demo", 20, 0, 0, 0);
+    is_str(alert(&w, "LLMErrorRateCritical", NULL), "ok 0 demo", "over");
+    later(&w, 60);
+    is_str(alert(&w, "LLMErrorRateCritical", NULL), "ok ?",
+           "and stays so when nothing comes any more");
 
     /* slow ones */
 
+    later(&w, 300);
     requests(&w, "demo", 3, 200, 900000);
     later(&w, 10);
     is_str(alert(&w, "LLMLatencyWarning", NULL), "ok ?",
@@ -494,7 +504,6 @@ test_latency(void)
 
     /* the worst engine has the name */
 
-    later(&w, 300);
     traffic(&w, 60, "wide", 50, 0, 50, 700000);
     ok(strstr(alert(&w, "LLMLatencyWarning", NULL), " wide") != NULL,
        "of another engine: %s", alert(&w, "LLMLatencyWarning", NULL));
