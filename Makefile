@@ -81,7 +81,7 @@ HEADERS    := $(wildcard engine/*.h engine/models/*.h kernels/*.h \
                 ngx_module/*/*.h t/unit/*.h)
 CONSOLE    := $(wildcard ngx_module/console/*.*) scripts/console_embed.sh
 
-UNIT_TOOLS := tokenize_lines
+UNIT_TOOLS := tokenize_lines hold_lock
 UNIT_LIBS  := fake_token fake_nvml fake_nvml_old
 UNITS      := $(filter-out $(UNIT_TOOLS) $(UNIT_LIBS), \
                 $(patsubst t/unit/%.c,%,$(wildcard t/unit/*.c)))
