@@ -8,11 +8,13 @@
  *     ngx_http_llm_engine.c         the block of llm_engine
  *     ngx_http_llm_process.c        shared zones, workers, the engine's helper
  *     ngx_http_llm_store.c          a process's stores, what the master sets
- *     ngx_http_llm_thread.c         a worker's thread for what blocks
+ *     ngx_http_llm_thread.c         a worker's threads for what blocks
  *     ngx_http_llm_body.c           a body in one piece, for the thread
  *     ngx_http_llm_auth.c           access phase: API keys and their scopes
  *     ngx_http_llm_quota.c          quotas, and the headers that tell them
  *     ngx_http_llm_calls.c          records of calls and usage, to the store
+ *     ngx_http_llm_trail.c          a worker's way to the audit trail
+ *     ngx_http_llm_audit.c          a request's two records in it
  *     ngx_http_llm_proxy.c          models and tokens of other model servers
  *     ngx_http_llm_handler.c        content phase: routes, body, submission
  *     ngx_http_llm_health.c         /healthz and /readyz
@@ -26,6 +28,7 @@
  *     ngx_http_llm_variables.c      $llm_*
  *     ngx_http_llm_filter_module.c  errors in the API's shape, revocation of
  *                                   what other handlers stream
+ *     ngx_http_llm_hold_module.c    no answer leaves before its record
  *
  * All of it runs on the event loop of one process, but for the master's part
  * of the configuration and what a task runs on the worker's thread.
@@ -42,6 +45,7 @@
 
 #include "../engine/llm_engine.h"
 #include "../engine/llm_request.h"
+#include "audit/llm_audit.h"
 #include "metrics/llm_metrics.h"
 #include "store/llm_admin.h"
 #include "store/llm_calls.h"
@@ -61,6 +65,13 @@
 #define NGX_HTTP_LLM_ADMIN_BODY 65536
 #define NGX_HTTP_LLM_ASK_BODY   (32 * 1024 * 1024)
 
+#define NGX_HTTP_LLM_TRAIL_RECORDS  16384       /* that wait, at most */
+#define NGX_HTTP_LLM_TRAIL_SIZE     (256 * 1024 * 1024)     /* of texts */
+#define NGX_HTTP_LLM_TRAIL_TRY      1000        /* ms from try to try */
+#define NGX_HTTP_LLM_TRAIL_LATE     10000       /* ms that an answer waits */
+#define NGX_HTTP_LLM_AUDIT_BODY     (1024 * 1024)   /* of other servers' calls,
+                                                       read before they begin */
+
 #define NGX_HTTP_LLM_ID_RANDOM  10      /* bytes of a request's id */
 
 #define NGX_HTTP_LLM_PAYMENT_REQUIRED  402
@@ -70,16 +81,20 @@ typedef struct ngx_http_llm_thread_s  ngx_http_llm_thread_t;
 typedef struct ngx_http_llm_notify_s  ngx_http_llm_notify_t;
 typedef struct ngx_http_llm_task_s    ngx_http_llm_task_t;
 typedef struct ngx_http_llm_console_s ngx_http_llm_console_t;
+typedef struct ngx_http_llm_trail_s   ngx_http_llm_trail_t;
+typedef struct ngx_http_llm_record_s  ngx_http_llm_record_t;
+typedef struct ngx_http_llm_ctx_s     ngx_http_llm_ctx_t;
 
 
-/* work for the worker's thread: the first member of its owner's struct */
+/* work for a worker's thread: the first member of its owner's struct */
 struct ngx_http_llm_task_s {
     void                 (*run)(ngx_http_llm_task_t *task,
                                 llm_store_t *store, llm_calls_t *calls);
     void                 (*done)(ngx_http_llm_task_t *task);
     ngx_http_llm_task_t   *next;
     ngx_http_request_t    *request;     /* NULL: none, or it is gone */
-    unsigned               keeps:1;     /* the worker: it had a request */
+    unsigned               keeps:1;     /* the worker: requests wait for it */
+    llm_audit_t           *audit;       /* for run(), NULL: it is not open */
     void                  *data;
 };
 
@@ -120,6 +135,55 @@ typedef struct {
 } ngx_http_llm_health_t;
 
 
+/* how a call's opening record stands */
+typedef enum {
+    NGX_HTTP_LLM_AUDIT_WAITS = 0,
+    NGX_HTTP_LLM_AUDIT_DURABLE,
+    NGX_HTTP_LLM_AUDIT_FAILED
+} ngx_http_llm_audit_e;
+
+
+/*
+ * The two records of a call: from calloc, the request's until the call has
+ * ended, then the trail's; the thread's while they are written.
+ */
+struct ngx_http_llm_record_s {
+    ngx_http_llm_record_t  *next;
+    ngx_http_request_t     *request;    /* NULL: it is gone */
+    ngx_http_llm_ctx_t     *ctx;        /* with the request */
+    ngx_http_llm_audit_e    state;
+    uint64_t                posted;     /* us */
+
+    llm_audit_open_t        open;
+    llm_audit_close_t       close;
+    size_t                  size;       /* of the texts from malloc */
+
+    char                    key[LLM_KEY_ID_LEN + 1];
+    char                    client[65];
+    char                    addr[47];
+    char                    method[17];
+    char                    path[257];
+    char                    model[65];
+    char                    agent[129];
+    ngx_http_llm_body_t     body;
+
+    char                    answered[65];       /* model */
+    char                    code[48];
+    u_char                 *output[LLM_AUDIT_OUTPUTS];
+    uint8_t                 print[LLM_AUDIT_HASH];
+
+    /* of the batch that writes it */
+    ngx_uint_t              opening;
+    ngx_uint_t              closing;
+    ngx_uint_t              failed;     /* by itself: malformed */
+
+    /* the event loop's */
+    size_t                  counted;    /* of size, while it is queued */
+    unsigned                queued:1;   /* waits, or is being written */
+    unsigned                closed:1;   /* close is filled in */
+};
+
+
 /* one process's share: worker or single process */
 typedef struct {
     ngx_int_t            index;         /* in the zone, -1: none */
@@ -131,6 +195,8 @@ typedef struct {
     uint64_t             txnid;         /* of the store, parameters known */
     ngx_http_llm_thread_t *thread;
     ngx_http_llm_health_t health;
+    ngx_http_llm_thread_t *audit_thread;
+    ngx_http_llm_trail_t  *trail;
 
     llm_call_t          *call;          /* records that wait, from malloc */
     size_t               n_call;
@@ -139,7 +205,8 @@ typedef struct {
     size_t               max_spare;
     size_t               lost;
     ngx_event_t          flush;
-    ngx_event_t          scan;          /* keys about to end, hourly */
+    ngx_event_t          scan;          /* keys about to end, old records:
+                                           hourly */
     ngx_event_t          sample;        /* of the metrics, every 10 s */
     unsigned             flushing:1;
     unsigned             closing:1;
@@ -164,6 +231,8 @@ typedef struct {
     ngx_shm_zone_t         *metrics_shm;
     time_t                  max_age;    /* seconds; 0: keys do not age */
     ngx_uint_t              totp;       /* 1: required of all */
+    time_t                  audit_keep; /* seconds; 0: for ever */
+    ngx_uint_t              audited;    /* some location is */
     ngx_http_llm_notify_t  *notify;
     ngx_uint_t              identity_hash[3];   /* of X-LLM-* */
     ngx_http_log_handler_pt log_handler;        /* the core's */
@@ -185,6 +254,9 @@ typedef struct {
     uint64_t            engine_hash;
     ngx_flag_t          admin;          /* llm_admin */
     ngx_flag_t          metrics;        /* llm_metrics */
+    ngx_flag_t          audit_said;     /* llm_audit */
+    ngx_flag_t          audit;          /* once merged: it is audited */
+    ngx_flag_t          audit_content;
     ngx_http_llm_console_t  *console;   /* llm_console */
 } ngx_http_llm_loc_conf_t;
 
@@ -220,7 +292,7 @@ typedef struct {
  * The state of a request.  It hangs on the pool, not only on the module's
  * slot of r->ctx, which an internal redirect clears.
  */
-typedef struct {
+struct ngx_http_llm_ctx_s {
     ngx_http_request_t     *request;
     ngx_str_t               id;         /* request id: 32 hex, time first */
     u_char                  id_data[32];
@@ -252,6 +324,18 @@ typedef struct {
     uint32_t                metrics_model;  /* + 1; 0: not known */
 
     ngx_http_llm_task_t    *task;       /* that works for it now */
+
+    /* the audit trail */
+    ngx_http_llm_record_t  *record;     /* NULL: not begun */
+    void                  (*wait)(ngx_http_request_t *r,
+                                  ngx_http_llm_ctx_t *ctx);
+    ngx_http_llm_body_t     body;       /* llm_pass: what the engine got */
+    ngx_chain_t            *held;       /* what may not leave yet */
+    ngx_chain_t           **held_last;
+    llm_audit_print_t      *print;      /* of another server's answer */
+    u_char                 *kept;       /* its text, from malloc */
+    size_t                  kept_len;
+    size_t                  kept_size;
 
     /* the error to answer, if any: in the pool */
     ngx_uint_t              status;
@@ -293,7 +377,13 @@ typedef struct {
     unsigned                health:1;   /* /healthz, /readyz */
     unsigned                replace:1;  /* filter: our error for the core's */
     unsigned                replaced:1;
-} ngx_http_llm_ctx_t;
+    unsigned                keeps:1;    /* kept is all of it so far */
+    unsigned                passed:1;   /* hold: the header was passed on */
+    unsigned                holds:1;    /* hold: the header was not yet */
+    unsigned                held_all:1; /* the end is in held */
+    unsigned                unaudited:1;    /* hold: our 503 in its place */
+    unsigned                acted:1;    /* administration: it was done */
+};
 
 
 extern ngx_module_t  ngx_http_llm_module;
@@ -351,8 +441,12 @@ void ngx_http_llm_notice_txnid(ngx_http_llm_main_conf_t *mcf, uint64_t txnid);
 ngx_int_t ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf,
     ngx_http_llm_task_t *task, ngx_log_t *log);
 
+/* the same on the trail's thread: run() gets no store */
+ngx_int_t ngx_http_llm_post_audit(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_task_t *task, ngx_log_t *log);
+
 /* NGX_ERROR: it hangs, and what it works on is not done */
-ngx_int_t ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w);
+ngx_int_t ngx_http_llm_thread_stop(ngx_http_llm_thread_t **thread);
 
 /* ngx_http_llm_auth.c */
 ngx_int_t ngx_http_llm_access_handler(ngx_http_request_t *r);
@@ -395,6 +489,64 @@ int ngx_http_llm_grant(void *data, llm_grant_t *g);
 void ngx_http_llm_calls_touch(ngx_http_llm_main_conf_t *mcf);
 void ngx_http_llm_calls_finish(ngx_http_llm_main_conf_t *mcf);
 ngx_int_t ngx_http_llm_log_handler(ngx_http_request_t *r);
+
+/* cut to size - 1 bytes, with keys made unreadable */
+void ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src);
+
+/* ngx_http_llm_trail.c */
+void ngx_http_llm_trail_start(ngx_http_llm_main_conf_t *mcf);
+
+/* the worker exits: what there is, and the end of it */
+void ngx_http_llm_trail_flush(ngx_http_llm_main_conf_t *mcf);
+void ngx_http_llm_trail_close(ngx_http_llm_main_conf_t *mcf);
+
+/* NGX_OK: ngx_http_llm_audit_known() will be called, if it opens.  NGX_ERROR:
+ * the trail can't be written now, or too much waits; it is the caller's */
+ngx_int_t ngx_http_llm_trail_add(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_record_t *rec);
+void ngx_http_llm_record_free(ngx_http_llm_record_t *rec);
+
+/* it could not be written a moment ago, and is tried again by itself */
+ngx_uint_t ngx_http_llm_trail_bad(ngx_http_llm_main_conf_t *mcf);
+
+/* for fingerprints; NULL: it is not open */
+llm_audit_t *ngx_http_llm_trail_handle(ngx_http_llm_main_conf_t *mcf);
+
+/* ngx_http_llm_audit.c */
+
+/* the request's location is audited, or an earlier one was */
+ngx_uint_t ngx_http_llm_audited(ngx_http_request_t *r);
+
+/* its opening record is on its way; NGX_ERROR: it can't be written */
+ngx_int_t ngx_http_llm_audit_open(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+
+/* NGX_OK: it is durable.  NGX_ERROR: it can't be written.  NGX_AGAIN: handler
+ * is called when one of the two is known */
+ngx_int_t ngx_http_llm_audit_wait(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx,
+    void (*handler)(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx));
+void ngx_http_llm_audit_known(ngx_http_llm_record_t *rec);
+ngx_int_t ngx_http_llm_audit_error(ngx_http_request_t *r);
+
+/* log phase, cleanup */
+void ngx_http_llm_audit_close(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
+void ngx_http_llm_audit_done(ngx_http_llm_ctx_t *ctx);
+
+/* filters: what another server answers */
+void ngx_http_llm_audit_header(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+void ngx_http_llm_audit_body(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_chain_t *in);
+
+/* bytes for the end of a text from malloc */
+ngx_int_t ngx_http_llm_append(u_char **text, size_t *len, size_t *size,
+    const u_char *data, size_t n, ngx_log_t *log);
+
+/* ngx_http_llm_hold_module.c */
+
+/* how the record stands is known: pass on what was held, or refuse */
+void ngx_http_llm_hold_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
 
 /* ngx_http_llm_proxy.c */
 ngx_int_t ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
@@ -474,6 +626,10 @@ const char *ngx_http_llm_state_name(llm_engine_state_e state);
 /* ngx_http_llm_stream.c */
 void ngx_http_llm_wake(ngx_http_request_t *r);
 void ngx_http_llm_timer_handler(ngx_event_t *ev);
+void ngx_http_llm_close_slot(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
+
+/* the engine's part is over, with the noted error */
+void ngx_http_llm_abort(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
 
 /* ngx_http_llm_answer.c */
 u_char *ngx_http_llm_chunk_text(u_char *p, ngx_http_llm_ctx_t *ctx,

@@ -20,7 +20,17 @@
 #define NGX_HTTP_LLM_ADMIN_ARGS  32
 
 
+typedef struct ngx_http_llm_admin_task_s  ngx_http_llm_admin_task_t;
+
+
+/* a call that waits for its record */
 typedef struct {
+    ngx_http_llm_ctx_t        *ctx;
+    ngx_http_llm_admin_task_t *task;        /* NULL: it goes on */
+} ngx_http_llm_admin_wait_t;
+
+
+struct ngx_http_llm_admin_task_s {
     ngx_http_llm_task_t        task;
     ngx_http_llm_main_conf_t  *mcf;
     llm_key_t                  key;
@@ -34,11 +44,20 @@ typedef struct {
     ngx_http_llm_body_t        body;
     char                      *text;        /* of the reply */
     size_t                     text_len;
-} ngx_http_llm_admin_task_t;
+    ngx_http_llm_admin_wait_t *wait;        /* in the request's pool */
+};
 
 
 static void ngx_http_llm_admin_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_admin_post(ngx_http_request_t *r);
+static ngx_int_t ngx_http_llm_admin_submit(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_http_llm_admin_task_t *t);
+static ngx_int_t ngx_http_llm_admin_record(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_http_llm_admin_task_t *t);
+static ngx_uint_t ngx_http_llm_admin_urgent(ngx_http_llm_admin_task_t *t);
+static void ngx_http_llm_admin_recorded(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+static void ngx_http_llm_admin_gone(void *data);
 static ngx_int_t ngx_http_llm_admin_call(ngx_http_request_t *r,
     ngx_http_llm_admin_task_t *t);
 static ngx_int_t ngx_http_llm_admin_path(ngx_http_request_t *r,
@@ -121,22 +140,135 @@ ngx_http_llm_admin_post(ngx_http_request_t *r)
 
     rc = ngx_http_llm_admin_call(r, t);
 
-    if (rc == NGX_OK
-        && ngx_http_llm_post(t->mcf, &t->task, r->connection->log) != NGX_OK)
-    {
-        rc = ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                "store_unavailable",
-                                "the store can't be opened now");
+    if (rc == NGX_OK) {
+        rc = ngx_http_llm_admin_record(r, ctx, t);
+    }
+
+    if (rc == NGX_AGAIN) {
+        ctx->task = &t->task;
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_llm_admin_submit(r, ctx, t);
     }
 
     if (rc != NGX_OK) {
         ngx_http_llm_admin_free(t);
-        return rc;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_llm_admin_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_http_llm_admin_task_t *t)
+{
+    if (ngx_http_llm_post(t->mcf, &t->task, r->connection->log) != NGX_OK) {
+        return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                  "store_unavailable",
+                                  "the store can't be opened now");
     }
 
     ctx->task = &t->task;
 
     return NGX_OK;
+}
+
+
+/*
+ * The audit knows of a change before it is made, but for one that makes a key
+ * useless: that may not wait for a disk.  NGX_AGAIN: it goes on when the
+ * record is durable.
+ */
+
+static ngx_int_t
+ngx_http_llm_admin_record(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_http_llm_admin_task_t *t)
+{
+    ngx_int_t                    rc;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_llm_admin_wait_t   *w;
+
+    if (!ngx_http_llm_audited(r)) {
+        return NGX_OK;
+    }
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
+        || ngx_http_llm_admin_urgent(t))
+    {
+        (void) ngx_http_llm_audit_open(r, ctx);
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_llm_admin_wait_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_llm_audit_wait(r, ctx, ngx_http_llm_admin_recorded);
+
+    if (rc == NGX_AGAIN) {
+        w = cln->data;
+        w->ctx = ctx;
+        w->task = t;
+        cln->handler = ngx_http_llm_admin_gone;
+        t->wait = w;
+    }
+
+    return rc == NGX_ERROR ? ngx_http_llm_audit_error(r) : rc;
+}
+
+
+static ngx_uint_t
+ngx_http_llm_admin_urgent(ngx_http_llm_admin_task_t *t)
+{
+    const char  *last;
+
+    last = strrchr(t->path, '/');
+
+    return last != NULL && ngx_strncmp(t->path, "keys/", 5) == 0
+           && (ngx_strcmp(last, "/revoke") == 0
+               || ngx_strcmp(last, "/leak") == 0);
+}
+
+
+static void
+ngx_http_llm_admin_recorded(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    ngx_int_t                   rc;
+    ngx_http_llm_admin_task_t  *t;
+
+    t = (ngx_http_llm_admin_task_t *) ctx->task;
+
+    ctx->task = NULL;
+    t->wait->task = NULL;
+
+    /* the key may have been revoked meanwhile: that is looked at there */
+
+    rc = ctx->record->state == NGX_HTTP_LLM_AUDIT_DURABLE
+         ? ngx_http_llm_admin_submit(r, ctx, t) : ngx_http_llm_audit_error(r);
+
+    if (rc != NGX_OK) {
+        ngx_http_llm_admin_free(t);
+        ngx_http_finalize_request(r, rc);
+    }
+}
+
+
+/* the client has gone before anything was done */
+
+static void
+ngx_http_llm_admin_gone(void *data)
+{
+    ngx_http_llm_admin_wait_t  *w = data;
+
+    if (w->task) {
+        w->ctx->task = NULL;
+        ngx_http_llm_admin_free(w->task);
+        w->task = NULL;
+    }
 }
 
 
@@ -386,6 +518,7 @@ ngx_http_llm_admin_run(ngx_http_llm_task_t *task, llm_store_t *store,
 
     a.store = store;
     a.calls = calls;
+    a.audit = task->audit;
     a.secret = t->mcf->secret;
     a.quota = ngx_http_llm_quota(t->mcf);
     a.totp_required = (t->mcf->totp == 1);
@@ -581,6 +714,8 @@ ngx_http_llm_admin_answer(ngx_http_request_t *r, ngx_http_llm_admin_task_t *t)
      * answer may be the only place of its successor */
 
     ctx->told = 1;
+    ctx->acted = (t->reply.status < NGX_HTTP_BAD_REQUEST
+                  && ngx_http_llm_admin_urgent(t));
 
     ngx_str_set(&value, "no-store");
 

@@ -25,6 +25,12 @@ typedef enum {
 } ngx_http_llm_kind_e;
 
 
+static ngx_int_t ngx_http_llm_judge(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
+static ngx_int_t ngx_http_llm_let_in(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, ngx_int_t rc);
+static void ngx_http_llm_go_on(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_take_key(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_str_t *key);
 static ngx_http_llm_kind_e ngx_http_llm_header_kind(ngx_http_request_t *r,
@@ -51,8 +57,6 @@ static ngx_int_t ngx_http_llm_push_header(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_llm_access_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                 rc;
-    ngx_str_t                 key;
     ngx_http_llm_ctx_t       *ctx;
     ngx_http_llm_loc_conf_t  *lcf;
 
@@ -66,6 +70,16 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    return ngx_http_llm_let_in(r, ctx, ngx_http_llm_judge(r, ctx));
+}
+
+
+static ngx_int_t
+ngx_http_llm_judge(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+    ngx_str_t  key;
 
     if (ctx->authenticated) {
 
@@ -86,7 +100,7 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
 
         ctx->refused = (rc >= NGX_HTTP_BAD_REQUEST && r->error_page);
 
-        return rc == NGX_DECLINED ? NGX_OK : rc;
+        return rc;
     }
 
     if (ctx->judged && ctx->status) {
@@ -144,9 +158,75 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_llm_ask(r, ctx);
+    return ngx_http_llm_ask(r, ctx);
+}
 
-    return rc == NGX_DECLINED ? NGX_OK : rc;
+
+/*
+ * The end of it: what another handler answers is audited from here on, so that
+ * the commit overlaps with its work.  A connection that is to be upgraded waits
+ * for it: what follows its header passes no filter.
+ */
+
+static ngx_int_t
+ngx_http_llm_let_in(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    ngx_int_t                 wait;
+    ngx_http_llm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
+
+    if (rc == NGX_DECLINED) {
+        rc = NGX_OK;
+    }
+
+    if (rc == NGX_DONE || lcf->engine.len || lcf->admin
+        || !ngx_http_llm_audited(r))
+    {
+        return rc;
+    }
+
+    if (r->headers_in.upgrade) {
+
+        /* a refused one too: "satisfy any" may let it in */
+
+        wait = ngx_http_llm_audit_wait(r, ctx, ngx_http_llm_go_on);
+
+        if (wait == NGX_AGAIN) {
+            r->read_event_handler = ngx_http_test_reading;
+            r->write_event_handler = ngx_http_request_empty_handler;
+            return NGX_AGAIN;
+        }
+
+        return wait == NGX_OK ? rc : ngx_http_llm_audit_error(r);
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* a body that was not read yet is in the record when it has been */
+
+    if (ctx->asked || (r->headers_in.content_length_n <= 0
+                       && !r->headers_in.chunked))
+    {
+        if (ngx_http_llm_audit_open(r, ctx) != NGX_OK) {
+            return ngx_http_llm_audit_error(r);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_llm_go_on(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    ngx_http_core_run_phases(r);
 }
 
 

@@ -38,7 +38,6 @@ static void ngx_http_llm_flush_done(ngx_http_llm_task_t *task);
 static void ngx_http_llm_call_spare(ngx_http_llm_worker_t *w,
     ngx_http_llm_flush_t *f);
 static llm_call_t *ngx_http_llm_call_push(ngx_http_llm_worker_t *w);
-static void ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src);
 
 
 /* something is to be written: half a second from now */
@@ -61,7 +60,8 @@ ngx_http_llm_calls_touch(ngx_http_llm_main_conf_t *mcf)
 }
 
 
-/* log phase: a request whose key is known has ended */
+/* log phase: a request has ended.  What its key did, if that is known, is to be
+ * written */
 
 ngx_int_t
 ngx_http_llm_log_handler(ngx_http_request_t *r)
@@ -79,6 +79,7 @@ ngx_http_llm_log_handler(ngx_http_request_t *r)
 
     ngx_http_llm_proxy_settle(r, ctx);
     ngx_http_llm_metrics_log(r, ctx);
+    ngx_http_llm_audit_close(r, ctx);
 
     if (ctx->key == NULL) {
         return NGX_OK;
@@ -161,7 +162,7 @@ ngx_http_llm_call_push(ngx_http_llm_worker_t *w)
 
 /* what is in it is the store's to check */
 
-static void
+void
 ngx_http_llm_call_text(char *dst, size_t size, ngx_str_t *src)
 {
     size_t       at, n, len;

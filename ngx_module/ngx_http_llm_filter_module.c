@@ -103,10 +103,14 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
 
     if (r->err_status >= NGX_HTTP_BAD_REQUEST
         && r->err_status == r->headers_out.status
-        && (!r->error_page || ctx->refused)
-        && ngx_http_llm_error_header(r, ctx) != NGX_OK)
+        && (!r->error_page || ctx->refused))
     {
-        return NGX_ERROR;
+        if (ngx_http_llm_error_header(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else {
+        ngx_http_llm_audit_header(r, ctx);
     }
 
     return ngx_http_next_header_filter(r);
@@ -199,6 +203,10 @@ ngx_http_llm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         && ngx_http_llm_proxy_body(r, ctx, in) != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    if (ctx->print || ctx->keeps) {
+        ngx_http_llm_audit_body(r, ctx, in);
     }
 
     return ngx_http_next_body_filter(r, in);

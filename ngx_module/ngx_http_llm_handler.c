@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_llm_take_file(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, ngx_buf_t *b);
 static ngx_int_t ngx_http_llm_take(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx, u_char *data, size_t len);
+static ngx_int_t ngx_http_llm_copy(ngx_http_request_t *r,
+    ngx_http_llm_ctx_t *ctx, u_char *data, size_t len);
 static uint64_t ngx_http_llm_account(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_submit(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
@@ -344,7 +346,7 @@ ngx_http_llm_take(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     rc = llm_slot_write(z, (int) ctx->slot, data, len);
 
     if (rc == LLM_OK) {
-        return NGX_OK;
+        return ngx_http_llm_copy(r, ctx, data, len);
     }
 
     if (rc == LLM_INVALID) {
@@ -359,6 +361,35 @@ ngx_http_llm_take(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     return ngx_http_llm_error(r, NGX_HTTP_SERVICE_UNAVAILABLE, "queue_full",
                               "too many large requests at a time, try again "
                               "later");
+}
+
+
+/* for the audit: the slot's bytes are the engine's once it is submitted */
+
+static ngx_int_t
+ngx_http_llm_copy(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
+    u_char *data, size_t len)
+{
+    ngx_http_llm_body_t  *b = &ctx->body;
+
+    if (!ngx_http_llm_audited(r)) {
+        return NGX_OK;
+    }
+
+    b->fd = -1;
+
+    if (b->data == NULL && r->headers_in.content_length_n > 0) {
+        b->size = (size_t) r->headers_in.content_length_n;
+        b->data = ngx_alloc(b->size, r->connection->log);
+
+        if (b->data == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_http_llm_append(&b->data, &b->len, &b->size, data, len,
+                               r->connection->log)
+           == NGX_OK ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 
@@ -388,6 +419,16 @@ ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
+    /* the commit of its record overlaps with the prompt's prefill */
+
+    ctx->submitted = 1;
+    ctx->body.size = ctx->body.len;
+
+    if (ngx_http_llm_audited(r) && ngx_http_llm_audit_open(r, ctx) != NGX_OK) {
+        ctx->submitted = 0;
+        return ngx_http_llm_audit_error(r);
+    }
+
     /* a client that goes away is noticed, and a worker that is told to quit
      * stays for the timer's sake */
 
@@ -410,7 +451,6 @@ ngx_http_llm_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
         r->headers_in.chunked = 0;
     }
 
-    ctx->submitted = 1;
     ctx->created = ngx_time();
 
     llm_slot_submit(ngx_http_llm_zone(mcf), (int) ctx->slot, lcf->engine_hash,
@@ -442,6 +482,8 @@ ngx_http_llm_cleanup(void *data)
     if (ctx->ticket) {
         ngx_http_llm_quota_leave(ctx->request, ctx);
     }
+
+    ngx_http_llm_audit_done(ctx);
 
     for (i = 0; i < ctx->n_choice; i++) {
         if (ctx->choice[i].text) {

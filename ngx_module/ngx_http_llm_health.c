@@ -53,6 +53,8 @@ static u_char *ngx_http_llm_health_details(u_char *p, llm_zone_t *z,
 static void ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log);
 static ngx_int_t ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
     ngx_http_llm_part_e part, ngx_log_t *log);
+static void ngx_http_llm_look_audit(ngx_http_llm_task_t *task,
+    llm_store_t *store, llm_calls_t *calls);
 static void ngx_http_llm_look_store(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
 static const char *ngx_http_llm_look_state(int rc);
@@ -387,7 +389,7 @@ ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
     ngx_int_t             rc;
     ngx_http_llm_look_t  *t;
 
-    if (part != NGX_HTTP_LLM_STORE) {
+    if (part == NGX_HTTP_LLM_AUDIT && !mcf->audited) {
         return NGX_DECLINED;
     }
 
@@ -396,7 +398,8 @@ ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
         return NGX_ERROR;
     }
 
-    t->task.run = ngx_http_llm_look_store;
+    t->task.run = part == NGX_HTTP_LLM_AUDIT ? ngx_http_llm_look_audit
+                                             : ngx_http_llm_look_store;
     t->task.done = ngx_http_llm_look_done;
     t->mcf = mcf;
     t->part = part;
@@ -432,6 +435,25 @@ ngx_http_llm_look_store(ngx_http_llm_task_t *task, llm_store_t *store,
 }
 
 
+static void
+ngx_http_llm_look_audit(ngx_http_llm_task_t *task, llm_store_t *store,
+    llm_calls_t *calls)
+{
+    ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
+
+    if (task->audit == NULL) {
+        /* the trail has said why */
+        t->rc = llm_err(t->err, sizeof(t->err), LLM_ERROR,
+                        "audit.mdb is not open");
+        t->state = "not open";
+        return;
+    }
+
+    t->rc = llm_audit_ready(task->audit, t->err, sizeof(t->err));
+    t->state = ngx_http_llm_look_state(t->rc);
+}
+
+
 static const char *
 ngx_http_llm_look_state(int rc)
 {
@@ -464,6 +486,14 @@ ngx_http_llm_look_done(ngx_http_llm_task_t *task)
     ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
 
     ngx_http_llm_health_t  *h = &t->mcf->worker->health;
+
+    if (t->part == NGX_HTTP_LLM_AUDIT && t->rc == LLM_OK
+        && ngx_http_llm_trail_bad(t->mcf))
+    {
+        t->rc = llm_err(t->err, sizeof(t->err), LLM_ERROR,
+                        "audit.mdb could not be written a moment ago");
+        t->state = "failed";
+    }
 
     h->part[t->part].state = t->state;
     h->part[t->part].looking = 0;

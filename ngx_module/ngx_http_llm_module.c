@@ -18,6 +18,8 @@ static void ngx_http_llm_wipe_secret(void *data);
 static void *ngx_http_llm_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static char *ngx_http_llm_merge_audit(ngx_conf_t *cf,
+    ngx_http_llm_main_conf_t *mcf, ngx_http_llm_loc_conf_t *conf);
 static char *ngx_http_llm_store_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_llm_secret_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -28,8 +30,8 @@ static char *ngx_http_llm_pass(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_llm_admin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_http_llm_max_age_directive(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
+static char *ngx_http_llm_time_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 static ngx_conf_enum_t  ngx_http_llm_totp_names[] = {
@@ -57,9 +59,9 @@ static ngx_command_t  ngx_http_llm_commands[] = {
 
     { ngx_string("llm_key_max_age"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_http_llm_max_age_directive,
+      ngx_http_llm_time_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_llm_main_conf_t, max_age),
       NULL },
 
     { ngx_string("llm_totp"),
@@ -68,6 +70,29 @@ static ngx_command_t  ngx_http_llm_commands[] = {
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_llm_main_conf_t, totp),
       ngx_http_llm_totp_names },
+
+    { ngx_string("llm_audit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_llm_loc_conf_t, audit_said),
+      NULL },
+
+    { ngx_string("llm_audit_content"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+                        |NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_llm_loc_conf_t, audit_content),
+      NULL },
+
+    { ngx_string("llm_audit_keep"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_llm_time_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_llm_main_conf_t, audit_keep),
+      NULL },
 
     { ngx_string("llm_notify"),
       NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
@@ -218,6 +243,7 @@ ngx_http_llm_create_main_conf(ngx_conf_t *cf)
     ngx_memzero(mcf, sizeof(ngx_http_llm_main_conf_t));
 
     mcf->max_age = NGX_CONF_UNSET;
+    mcf->audit_keep = NGX_CONF_UNSET;
     mcf->totp = NGX_CONF_UNSET_UINT;
 
     if (ngx_array_init(&mcf->engines, cf->pool, 2, sizeof(llm_engine_conf_t))
@@ -256,6 +282,7 @@ ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_file_info_t   fi;
 
     ngx_conf_init_value(mcf->max_age, LLM_KEY_MAX_AGE);
+    ngx_conf_init_value(mcf->audit_keep, LLM_AUDIT_KEEP);
     ngx_conf_init_uint_value(mcf->totp, 0);
 
     if (ngx_process == NGX_PROCESS_SIGNALLER) {
@@ -355,6 +382,8 @@ ngx_http_llm_create_loc_conf(ngx_conf_t *cf)
 
     lcf->auth = NGX_CONF_UNSET;
     lcf->role = NGX_CONF_UNSET_UINT;
+    lcf->audit_said = NGX_CONF_UNSET;
+    lcf->audit_content = NGX_CONF_UNSET;
 
     return lcf;
 }
@@ -373,6 +402,8 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->auth, prev->auth, NGX_CONF_UNSET);
     ngx_conf_merge_uint_value(conf->role, prev->role, LLM_ROLE_USER);
+    ngx_conf_merge_value(conf->audit_said, prev->audit_said, NGX_CONF_UNSET);
+    ngx_conf_merge_value(conf->audit_content, prev->audit_content, 0);
 
     /* blocks of "if" and "limit_except" are part of their location */
 
@@ -445,6 +476,33 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                "\"llm_secret\"");
             return NGX_CONF_ERROR;
         }
+    }
+
+    return ngx_http_llm_merge_audit(cf, mcf, conf);
+}
+
+
+/* on wherever keys or an engine are used, and there is a place for it */
+
+static char *
+ngx_http_llm_merge_audit(ngx_conf_t *cf, ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_loc_conf_t *conf)
+{
+    if (conf->audit_said == 0 || (conf->auth != 1 && conf->engine.len == 0)) {
+        return NGX_CONF_OK;
+    }
+
+    if (mcf->store.len && mcf->secret_source.len) {
+        conf->audit = 1;
+        mcf->audited = 1;
+
+        return NGX_CONF_OK;
+    }
+
+    if (conf->audit_said == 1 && ngx_process != NGX_PROCESS_SIGNALLER) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"llm_audit on\" needs the "
+                           "directives \"llm_store\" and \"llm_secret\"");
+        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
@@ -655,27 +713,29 @@ ngx_http_llm_admin_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* seconds, 0 for "off" */
+
 static char *
-ngx_http_llm_max_age_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_llm_time_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_llm_main_conf_t  *mcf = conf;
+    time_t  *time = (time_t *) ((char *) conf + cmd->offset);
 
     ngx_str_t  *value;
 
     value = cf->args->elts;
 
-    if (mcf->max_age != NGX_CONF_UNSET) {
+    if (*time != NGX_CONF_UNSET) {
         return "is duplicate";
     }
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
-        mcf->max_age = 0;
+        *time = 0;
         return NGX_CONF_OK;
     }
 
-    mcf->max_age = ngx_parse_time(&value[1], 1);
+    *time = ngx_parse_time(&value[1], 1);
 
-    if (mcf->max_age == (time_t) NGX_ERROR || mcf->max_age == 0) {
+    if (*time == (time_t) NGX_ERROR || *time == 0) {
         return "takes a time, like \"90d\", or \"off\"";
     }
 

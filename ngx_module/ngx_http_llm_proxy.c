@@ -6,8 +6,9 @@
  * asks for, so that a key's models and token limits hold there too, and what
  * the response says that it took.
  *
- * Only for a key with such limits the body is read before the request is
- * passed on, and parsed on the worker's thread.  Its tokens are estimated at
+ * For a key with such limits the body is read before the request is passed on,
+ * and parsed on the worker's thread; for one without only when it is short,
+ * for the audit trail.  A limited one's tokens are estimated at
  * half its bytes, which is more than any prompt has, and what the answer may
  * take is reserved: the max_tokens that it asks for, or 1024 and then more as
  * a stream goes on.
@@ -32,6 +33,8 @@ typedef struct {
 } ngx_http_llm_asking_t;
 
 
+static ngx_uint_t ngx_http_llm_limited(ngx_http_llm_ctx_t *ctx);
+static ngx_uint_t ngx_http_llm_short(ngx_http_request_t *r);
 static void ngx_http_llm_ask_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_ask_post(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
@@ -74,8 +77,7 @@ ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 
     if (lcf->engine.len || lcf->admin
         || !(r->method & (NGX_HTTP_POST|NGX_HTTP_PUT|NGX_HTTP_PATCH))
-        || (ctx->key->models_len == 0 && ctx->key->limits.tpm == 0
-            && ctx->key->limits.day == 0 && ctx->key->limits.month == 0))
+        || (!ngx_http_llm_limited(ctx) && !ngx_http_llm_short(r)))
     {
         return NGX_DECLINED;
     }
@@ -100,6 +102,26 @@ ngx_http_llm_ask(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 }
 
 
+static ngx_uint_t
+ngx_http_llm_limited(ngx_http_llm_ctx_t *ctx)
+{
+    llm_limits_t  *lim = &ctx->key->limits;
+
+    return ctx->key->models_len || lim->tpm || lim->day || lim->month;
+}
+
+
+/* a body that the audit need not wait for until the answer comes */
+
+static ngx_uint_t
+ngx_http_llm_short(ngx_http_request_t *r)
+{
+    return r->headers_in.content_length_n > 0
+           && r->headers_in.content_length_n <= NGX_HTTP_LLM_AUDIT_BODY
+           && ngx_http_llm_audited(r);
+}
+
+
 static void
 ngx_http_llm_ask_body_handler(ngx_http_request_t *r)
 {
@@ -110,7 +132,15 @@ ngx_http_llm_ask_body_handler(ngx_http_request_t *r)
 
     r->preserve_body = 1;
 
-    rc = ngx_http_llm_ask_post(r, ctx);
+    if (ngx_http_llm_audited(r) && ngx_http_llm_audit_open(r, ctx) != NGX_OK) {
+        rc = ngx_http_llm_audit_error(r);
+
+    } else if (ngx_http_llm_limited(ctx)) {
+        rc = ngx_http_llm_ask_post(r, ctx);
+
+    } else {
+        rc = NGX_DECLINED;
+    }
 
     if (rc == NGX_OK) {
         /* nothing happens to the request until the thread is done */

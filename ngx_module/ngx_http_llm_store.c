@@ -22,6 +22,7 @@ typedef struct {
     llm_calls_t               *calls;
     int64_t                    now;
     int                        notify;
+    uint64_t                   dropped;     /* of the audit's records */
     int                        rc;
     char                       err[LLM_ERRLEN];
 } ngx_http_llm_store_task_t;
@@ -39,6 +40,8 @@ static void ngx_http_llm_scan_handler(ngx_event_t *ev);
 static void ngx_http_llm_scan_run(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
 static int ngx_http_llm_scan_key(void *data, const llm_key_t *k);
+static void ngx_http_llm_prune_run(ngx_http_llm_task_t *task,
+    llm_store_t *store, llm_calls_t *calls);
 static void ngx_http_llm_store_done(ngx_http_llm_task_t *task);
 static void ngx_http_llm_drop_params(ngx_http_llm_main_conf_t *mcf);
 static void ngx_http_llm_load_engine(llm_zone_t *z, const char *name,
@@ -153,6 +156,7 @@ ngx_http_llm_start_store(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
     }
 
     ngx_http_llm_notify_start(mcf);
+    ngx_http_llm_trail_start(mcf);
 
     if (ngx_worker == 0) {
         w->scan.handler = ngx_http_llm_scan_handler;
@@ -171,15 +175,20 @@ ngx_http_llm_close_store(ngx_http_llm_main_conf_t *mcf)
     ngx_uint_t              i;
     ngx_http_llm_worker_t  *w = mcf->worker;
 
-    /* the thread's last tasks end requests, which leave records too */
+    /* records that are durable let administration act, and the thread's last
+     * tasks end requests, which leave records too */
 
     for (i = 0; mcf->store.len && i < 2; i++) {
+        ngx_http_llm_trail_flush(mcf);
         ngx_http_llm_calls_finish(mcf);
 
-        if (ngx_http_llm_thread_stop(w) != NGX_OK) {
+        if (ngx_http_llm_thread_stop(&w->thread) != NGX_OK) {
             break;
         }
     }
+
+    ngx_http_llm_trail_flush(mcf);
+    ngx_http_llm_trail_close(mcf);
 
     free(w->call);
     free(w->spare_call);
@@ -307,6 +316,12 @@ ngx_http_llm_store_done(ngx_http_llm_task_t *task)
                       t->err);
     }
 
+    if (t->dropped) {
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "llm_audit: %uL records were older than "
+                      "\"llm_audit_keep\"", t->dropped);
+    }
+
     if (t->notify) {
         ngx_http_llm_notify_kick(t->mcf);
     }
@@ -429,7 +444,27 @@ ngx_http_llm_scan_handler(ngx_event_t *ev)
 
     (void) ngx_http_llm_store_post(mcf, ngx_http_llm_scan_run);
 
+    if (mcf->audited && mcf->audit_keep) {
+        (void) ngx_http_llm_store_post(mcf, ngx_http_llm_prune_run);
+    }
+
     ngx_add_timer(ev, NGX_HTTP_LLM_SCAN);
+}
+
+
+/* not on the trail's thread: it takes its time, and no record waits for it */
+
+static void
+ngx_http_llm_prune_run(ngx_http_llm_task_t *task, llm_store_t *store,
+    llm_calls_t *calls)
+{
+    ngx_http_llm_store_task_t *t = (ngx_http_llm_store_task_t *) task;
+
+    if (task->audit) {
+        t->rc = llm_audit_prune(task->audit, t->now,
+                                (int64_t) t->mcf->audit_keep, &t->dropped,
+                                t->err, sizeof(t->err));
+    }
 }
 
 

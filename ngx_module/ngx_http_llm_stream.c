@@ -40,8 +40,6 @@ static ngx_uint_t ngx_http_llm_blocked(ngx_http_request_t *r,
     ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_wait_client(ngx_http_request_t *r);
 static void ngx_http_llm_write_handler(ngx_http_request_t *r);
-static void ngx_http_llm_close_slot(ngx_http_request_t *r,
-    ngx_http_llm_ctx_t *ctx);
 
 
 /* the engine has pushed events for r, or r's client has taken what it had */
@@ -266,8 +264,6 @@ static ngx_int_t
 ngx_http_llm_text(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     llm_event_t *ev)
 {
-    u_char                 *p;
-    size_t                  size;
     ngx_http_llm_choice_t  *ch;
 
     if (ev->choice >= ctx->n_choice) {
@@ -284,30 +280,18 @@ ngx_http_llm_text(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
                                                  ev->choice,
                                                  (u_char *) ev->u.text,
                                                  ev->len);
-        return NGX_AGAIN;
+
+        if (ctx->record == NULL || ev->choice >= LLM_AUDIT_OUTPUTS) {
+            return NGX_AGAIN;
+        }
     }
 
-    if (ch->size - ch->len < ev->len) {
-        size = ch->size ? ch->size * 2 : 1024;
+    /* a stream's for the audit */
 
-        p = ngx_alloc(size, r->connection->log);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        if (ch->text) {
-            ngx_memcpy(p, ch->text, ch->len);
-            ngx_free(ch->text);
-        }
-
-        ch->text = p;
-        ch->size = size;
-    }
-
-    ngx_memcpy(ch->text + ch->len, ev->u.text, ev->len);
-    ch->len += ev->len;
-
-    return NGX_AGAIN;
+    return ngx_http_llm_append(&ch->text, &ch->len, &ch->size,
+                               (u_char *) ev->u.text, ev->len,
+                               r->connection->log)
+           == NGX_OK ? NGX_AGAIN : NGX_ERROR;
 }
 
 
@@ -441,7 +425,11 @@ ngx_http_llm_end(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
             return NGX_ERROR;
         }
 
-        return ngx_http_llm_send_json(r, NGX_HTTP_OK, &body);
+        rc = ngx_http_llm_send_json(r, NGX_HTTP_OK, &body);
+
+        /* what has not left yet is the core's to send */
+
+        return rc == NGX_AGAIN ? NGX_OK : rc;
     }
 
     b = ctx->out;
@@ -560,6 +548,19 @@ ngx_http_llm_write_handler(ngx_http_request_t *r)
 }
 
 
+/* nothing was sent, and nothing will be but the noted error: not of an
+ * error_page's choosing */
+
+void
+ngx_http_llm_abort(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    r->error_page = 1;
+    ctx->refused = 1;
+
+    ngx_http_finalize_request(r, ngx_http_llm_fail(r, ctx));
+}
+
+
 /* every NGX_HTTP_LLM_KEEPALIVE ms: a sign of life, and a look at the key */
 
 void
@@ -607,7 +608,7 @@ ngx_http_llm_timer_handler(ngx_event_t *ev)
 
 /* the engine's part is over: the slot is for others, the worker may quit */
 
-static void
+void
 ngx_http_llm_close_slot(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
 {
     ngx_http_llm_main_conf_t  *mcf;

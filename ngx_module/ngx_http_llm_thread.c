@@ -2,16 +2,17 @@
 /*
  * Copyright (C) nginx-llm contributors
  *
- * A worker's thread for what blocks: commits to the store, which take
- * milliseconds, and a token's signatures.  Started with the first task, one a
- * process.  Tasks run one after the other, in order.
+ * A worker's threads for what blocks.  One for the store: commits, which take
+ * milliseconds, and a token's signatures.  One for the audit trail, so that no
+ * answer waits for what administration does to the store.  Each is started
+ * with its first task; a thread's tasks run one after the other, in order.
  *
  * A task is its owner's memory from malloc, not a request's: the request may
  * be gone when the task is done; its pool's cleanup sets task->request to NULL
  * then.  run() is on the thread and calls nothing of nginx's; done() is on the
  * event loop again.
  *
- * A worker that was told to quit stays while requests wait for the thread.  A
+ * A worker that was told to quit stays while requests wait for a thread.  A
  * thread that hangs (a disk that stalls, a process that was stopped with the
  * store's lock) is said in the log, and at the worker's end it is given up.
  */
@@ -28,6 +29,7 @@
 
 
 struct ngx_http_llm_thread_s {
+    const char            *name;        /* for the log */
     pthread_t              tid;
     pthread_mutex_t        mutex;
     pthread_cond_t         cond;
@@ -38,25 +40,28 @@ struct ngx_http_llm_thread_s {
     ngx_http_llm_task_t   *finished;
     ngx_http_llm_task_t  **finished_last;
     llm_calls_t           *calls;
+    llm_audit_t           *audit;
     uint64_t               ran;         /* tasks */
     unsigned               stop:1;
 
-    /* the thread's own while it runs */
+    /* the thread's own while it runs, NULL: it needs none */
     llm_store_t           *store;
 
     int                    fd;          /* eventfd: something is finished */
     ngx_connection_t      *connection;
 
     /* the event loop's */
-    ngx_event_t            look;        /* while a task has a request */
+    ngx_event_t            look;        /* while requests wait for a task */
     ngx_uint_t             keeping;     /* such tasks */
     ngx_uint_t             looks;       /* since it last did something */
     uint64_t               seen;        /* of ran */
 };
 
 
-static ngx_http_llm_thread_t *ngx_http_llm_thread_start(
-    ngx_http_llm_worker_t *w, ngx_log_t *log);
+static ngx_int_t ngx_http_llm_thread_post(ngx_http_llm_thread_t *th,
+    ngx_http_llm_task_t *task);
+static ngx_http_llm_thread_t *ngx_http_llm_thread_start(const char *name,
+    llm_store_t *store, ngx_log_t *log);
 static ngx_int_t ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th,
     ngx_log_t *log);
 static void ngx_http_llm_thread_free(ngx_http_llm_thread_t *th);
@@ -72,6 +77,7 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 {
     char                    err[LLM_ERRLEN];
     llm_calls_t            *calls, *dup;
+    llm_audit_t            *audit, *own;
     ngx_http_llm_worker_t  *w = mcf->worker;
     ngx_http_llm_thread_t  *th;
 
@@ -82,8 +88,8 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
     calls = ngx_http_llm_calls(mcf, log);
 
     if (w->thread == NULL) {
-        w->thread = ngx_http_llm_thread_start(w, log);
-
+        w->thread = ngx_http_llm_thread_start("llm_store: the store's thread",
+                                              w->store, log);
         if (w->thread == NULL) {
             return NGX_ERROR;
         }
@@ -91,17 +97,55 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 
     th = w->thread;
 
-    (void) pthread_mutex_lock(&th->mutex);
+    audit = ngx_http_llm_trail_handle(mcf);
 
-    if (th->stop) {
-        (void) pthread_mutex_unlock(&th->mutex);
-        return NGX_ERROR;
-    }
+    (void) pthread_mutex_lock(&th->mutex);
 
     if (th->calls == NULL && calls != NULL
         && llm_calls_dup(&dup, calls, err, sizeof(err)) == LLM_OK)
     {
         th->calls = dup;
+    }
+
+    if (th->audit == NULL && audit != NULL
+        && llm_audit_dup(&own, audit, err, sizeof(err)) == LLM_OK)
+    {
+        th->audit = own;
+    }
+
+    (void) pthread_mutex_unlock(&th->mutex);
+
+    return ngx_http_llm_thread_post(th, task);
+}
+
+
+ngx_int_t
+ngx_http_llm_post_audit(ngx_http_llm_main_conf_t *mcf,
+    ngx_http_llm_task_t *task, ngx_log_t *log)
+{
+    ngx_http_llm_worker_t  *w = mcf->worker;
+
+    if (w->audit_thread == NULL) {
+        w->audit_thread = ngx_http_llm_thread_start(
+                                   "llm_audit: the trail's thread", NULL, log);
+
+        if (w->audit_thread == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_llm_thread_post(w->audit_thread, task);
+}
+
+
+static ngx_int_t
+ngx_http_llm_thread_post(ngx_http_llm_thread_t *th, ngx_http_llm_task_t *task)
+{
+    (void) pthread_mutex_lock(&th->mutex);
+
+    if (th->stop) {
+        (void) pthread_mutex_unlock(&th->mutex);
+        return NGX_ERROR;
     }
 
     task->next = NULL;
@@ -113,6 +157,9 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 
     if (task->request) {
         task->keeps = 1;
+    }
+
+    if (task->keeps) {
         th->keeping++;
 
         if (!th->look.timer_set) {
@@ -125,7 +172,8 @@ ngx_http_llm_post(ngx_http_llm_main_conf_t *mcf, ngx_http_llm_task_t *task,
 
 
 static ngx_http_llm_thread_t *
-ngx_http_llm_thread_start(ngx_http_llm_worker_t *w, ngx_log_t *log)
+ngx_http_llm_thread_start(const char *name, llm_store_t *store,
+    ngx_log_t *log)
 {
     char                    err[LLM_ERRLEN];
     ngx_http_llm_thread_t  *th;
@@ -135,6 +183,7 @@ ngx_http_llm_thread_start(ngx_http_llm_worker_t *w, ngx_log_t *log)
         return NULL;
     }
 
+    th->name = name;
     th->last = &th->first;
     th->finished_last = &th->finished;
     (void) pthread_mutex_init(&th->mutex, NULL);
@@ -151,7 +200,9 @@ ngx_http_llm_thread_start(ngx_http_llm_worker_t *w, ngx_log_t *log)
         goto failed;
     }
 
-    if (llm_store_dup(&th->store, w->store, err, sizeof(err)) != LLM_OK) {
+    if (store
+        && llm_store_dup(&th->store, store, err, sizeof(err)) != LLM_OK)
+    {
         ngx_log_error(NGX_LOG_ERR, log, 0, "llm_store: %s", err);
         goto failed;
     }
@@ -204,10 +255,10 @@ ngx_http_llm_thread_spawn(ngx_http_llm_thread_t *th, ngx_log_t *log)
 /* the worker exits: what was posted is done first */
 
 ngx_int_t
-ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
+ngx_http_llm_thread_stop(ngx_http_llm_thread_t **thread)
 {
     struct timespec         ts;
-    ngx_http_llm_thread_t  *th = w->thread;
+    ngx_http_llm_thread_t  *th = *thread;
 
     if (th == NULL) {
         return NGX_OK;
@@ -229,20 +280,19 @@ ngx_http_llm_thread_stop(ngx_http_llm_worker_t *w)
         ngx_time_update();
 
         if (ngx_http_llm_thread_hangs(th)) {
-            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "llm_store: the "
-                          "store's thread is given up with what it had to "
-                          "write");
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "%s is given up "
+                          "with what it had to write", th->name);
 
             /* it has its memory still: that is the process's to free */
 
-            w->thread = NULL;
+            *thread = NULL;
             return NGX_ERROR;
         }
     }
 
     ngx_http_llm_thread_handler(th->connection->read);
 
-    w->thread = NULL;
+    *thread = NULL;
     ngx_http_llm_thread_free(th);
 
     return NGX_OK;
@@ -269,8 +319,8 @@ ngx_http_llm_thread_hangs(ngx_http_llm_thread_t *th)
 
     th->looks++;
 
-    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0, "llm_store: the store's "
-                  "thread hangs: it finished nothing in %ui seconds",
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0, "%s hangs: it finished "
+                  "nothing in %ui seconds", th->name,
                   th->looks * NGX_HTTP_LLM_THREAD_LOOK / 1000);
 
     return th->looks >= NGX_HTTP_LLM_THREAD_LOOKS;
@@ -307,6 +357,7 @@ ngx_http_llm_thread_free(ngx_http_llm_thread_t *th)
         ngx_del_timer(&th->look);
     }
 
+    llm_audit_close(th->audit);
     llm_calls_close(th->calls);
     llm_store_close(th->store);
 
@@ -338,6 +389,7 @@ ngx_http_llm_thread_cycle(void *data)
         calls = th->calls;
 
         if (task) {
+            task->audit = th->audit;
             th->first = task->next;
 
             if (th->first == NULL) {

@@ -5,6 +5,7 @@ package LLM::Hold;
 # A process that holds the lock of a store's writers, as a stalled disk does:
 #
 #     my $hold = LLM::Hold->new($t);          # compiles it
+#     my $hold = LLM::Hold->new($t, file => 'audit.mdb');     # of the trail
 #     $hold->take;                            # true: it has the lock
 #     $hold->let_go;
 
@@ -16,10 +17,10 @@ use POSIX ();
 
 
 sub new {
-    my ($class, $t) = @_;
+    my ($class, $t, %o) = @_;
 
     my $self = bless { t => $t, program => "$t->{dir}/hold",
-                       log => "$t->{dir}/hold.log" }, $class;
+                       log => "$t->{dir}/hold.log", %o }, $class;
 
     $t->file('hold.c', <<'END');
 #include <lmdb.h>
@@ -33,7 +34,7 @@ main(int argc, char **argv)
 
     if (argc < 2 || mdb_env_create(&env) != 0
         || mdb_env_set_maxdbs(env, 32) != 0
-        || mdb_env_open(env, argv[1], 0, 0600) != 0
+        || mdb_env_open(env, argv[1], argc > 2 ? MDB_NOSUBDIR : 0, 0600) != 0
         || mdb_txn_begin(env, NULL, 0, &txn) != 0)
     {
         return 1;
@@ -74,7 +75,9 @@ sub take {
         open STDOUT, '>', $self->{log};
         close $self->{pipe};
         close $t->{watchdog};
-        exec $self->{program}, "$t->{dir}/store" or POSIX::_exit(127);
+        exec $self->{program}, defined $self->{file}
+            ? ("$t->{dir}/store/$self->{file}", 'file') : "$t->{dir}/store"
+            or POSIX::_exit(127);
     }
 
     syswrite $t->{watchdog}, "$pid\n";
