@@ -3,9 +3,10 @@
 # Copyright (C) nginx-llm contributors
 #
 # The performance of the HTTP path, over the stock nginx on this machine: time
-# to the first token and throughput of 1, 8 and 32 streams, requests a second
-# with and without llm_auth (by wrk, if there is one), memory.  The key has all
-# scopes and limits, and lies in a store with many others.
+# to the first token and throughput of 1, 8 and 32 streams, with the audit and
+# without, requests a second with and without llm_auth and llm_audit (by wrk, if
+# there is one), memory.  The key has all scopes and limits, and lies in a store
+# with many others.
 #
 # usage: perl -It/lib scripts/bench_http.pl [TOKENS]
 # environment: LLM_BUILD, NGINX_BIN, MODEL (a directory, default the demo
@@ -61,9 +62,11 @@ http {
         location /v1/ { llm_auth on; llm_pass demo; }
         location = /readyz { llm_auth off; llm_pass demo; }
         location /open/ { alias %%DIR%%/html/; }
-        location /open/v1/ { llm_auth off; llm_pass demo; }
-        location /keys/ { llm_auth on; alias %%DIR%%/html/; }
-        location /keys/v1/ { llm_auth on; llm_pass demo; }
+        location /open/v1/ { llm_auth off; llm_audit off; llm_pass demo; }
+        location /keys/ { llm_auth on; llm_audit off; alias %%DIR%%/html/; }
+        location /keys/v1/ { llm_auth on; llm_audit off; llm_pass demo; }
+        location /audit/ { llm_auth on; alias %%DIR%%/html/; }
+        location /audit/v1/ { llm_auth on; llm_pass demo; }
     }
 }
 END
@@ -80,11 +83,11 @@ sub median {
 # from the connect to the first event with text.
 
 sub streams {
-    my ($n) = @_;
+    my ($n, $where) = @_;
 
     my $start = time;
     my @clients = map {
-        $t->client(uri => '/v1/completions', key => $key, body => {
+        $t->client(uri => "/$where/v1/completions", key => $key, body => {
             model => 'demo', prompt => "Once upon a time there was $_",
             max_tokens => $tokens, ignore_eos => JSON::PP::true,
             stream => JSON::PP::true, seed => $_,
@@ -113,20 +116,30 @@ sub streams {
     return ($generated / $wall, median(@first), max(@first));
 }
 
-streams(2);     # the first requests of a process are not the measure
+# the first requests of a process are not the measure
+
+streams(2, $_) for qw(keys audit);
 
 printf "  %-28s %10s %14s %14s\n", "streams of $tokens tokens", 'tokens/s',
        'ttft median', 'ttft max';
 
 for my $n (1, 8, 32) {
-    my @runs = sort { $a->[0] <=> $b->[0] }
-               map { [streams($n)] } 1 .. ROUNDS;
-    printf "  %-28d %10.0f %11.1f ms %11.1f ms\n", $n,
-           @{ $runs[$#runs / 2] };
+    my %runs;
+
+    for (1 .. ROUNDS) {
+        push @{ $runs{$_} }, [streams($n, $_)] for qw(keys audit);
+    }
+
+    for my $where (qw(keys audit)) {
+        my @runs = sort { $a->[0] <=> $b->[0] } @{ $runs{$where} };
+        printf "  %-28s %10.0f %11.1f ms %11.1f ms\n",
+               $n . ($where eq 'keys' ? ', llm_audit off' : ''),
+               @{ $runs[$#runs / 2] };
+    }
 }
 
 
-# The same with and without llm_auth, in turns so that both see the same
+# The same with and without a directive, in turns so that both see the same
 # machine.
 
 sub wrk {
@@ -148,15 +161,16 @@ sub wrk {
 
 
 sub with_and_without {
-    my ($name, $uri, @script) = @_;
+    my ($without, $with, $name, $uri, @script) = @_;
     my %got;
 
     for (1 .. TURNS) {
-        push @{ $got{$_} }, wrk("/$_$uri", @script) for qw(open keys);
+        push @{ $got{$_} }, wrk("/$_$uri", @script) for $without, $with;
     }
 
-    my ($off, $on) = map { median(map { $_->{rate} } @$_) } @got{qw(open keys)};
-    my @p99 = map { median(map { $_->{p99} } @$_) } @got{qw(open keys)};
+    my ($off, $on) = map { median(map { $_->{rate} } @$_) }
+                     @got{$without, $with};
+    my @p99 = map { median(map { $_->{p99} } @$_) } @got{$without, $with};
 
     printf "  %-28s %9.0f %9.0f %7.2f %9.0f us %9.0f us\n", $name, $off, $on,
            $on / $off, @p99;
@@ -168,13 +182,19 @@ if ($t->run(['which', 'wrk'])->{code}) {
     print "  requests/s: not measured, wrk is missing\n";
 
 } else {
-    printf "  %-28s %9s %9s %7s %12s %12s\n", "llm_auth, $keys keys",
-           'off, r/s', 'on, r/s', 'ratio', 'off, p99', 'on, p99';
+    for my $what (["llm_auth, $keys keys", 'open', 'keys'],
+                  ['llm_audit', 'keys', 'audit'])
+    {
+        my ($name, @where) = @$what;
 
-    with_and_without('a static file', '/file');
-    with_and_without('/v1/models', '/v1/models');
-    with_and_without('completions of 16 tokens', '/v1/completions',
-                     '-s', "$dir/completion.lua");
+        printf "  %-28s %9s %9s %7s %12s %12s\n", $name,
+               'off, r/s', 'on, r/s', 'ratio', 'off, p99', 'on, p99';
+
+        with_and_without(@where, 'a static file', '/file');
+        with_and_without(@where, '/v1/models', '/v1/models');
+        with_and_without(@where, 'completions of 16 tokens',
+                         '/v1/completions', '-s', "$dir/completion.lua");
+    }
 }
 
 
