@@ -131,6 +131,7 @@ typedef struct {
         int              rc;            /* of the last look, for the log */
         unsigned         looking:1;
         unsigned         hangs:1;       /* its look does */
+        unsigned         told:1;        /* that it is not ready */
     } part[NGX_HTTP_LLM_PARTS];
 } ngx_http_llm_health_t;
 

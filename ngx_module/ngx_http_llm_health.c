@@ -7,13 +7,13 @@
  * trail can be read and written.
  *
  * What an engine says of itself is in the zone.  The look at the files blocks:
- * it is a task of the worker's thread, its result counts for a second, and
+ * it is a task of the worker's threads, its result counts for a second, and
  * requests that come meanwhile wait for it together.  A look that takes too
  * long is an answer too.  Why something is not ready is in the error log, once
  * each time that this changes; the answer names no path.
  *
- * All of it is on the event loop of a worker, but for ngx_http_llm_look_run()
- * and what it calls.
+ * All of it is on the event loop of a worker, but for
+ * ngx_http_llm_look_store() and ngx_http_llm_look_audit().
  */
 
 
@@ -31,6 +31,7 @@ typedef struct {
     ngx_http_llm_task_t        task;
     ngx_http_llm_main_conf_t  *mcf;
     ngx_http_llm_part_e        part;
+    llm_audit_t               *audit;       /* the trail's thread's */
     int                        rc;
     const char                *state;
     char                       err[LLM_ERRLEN];
@@ -53,9 +54,9 @@ static u_char *ngx_http_llm_health_details(u_char *p, llm_zone_t *z,
 static void ngx_http_llm_look(ngx_http_llm_main_conf_t *mcf, ngx_log_t *log);
 static ngx_int_t ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
     ngx_http_llm_part_e part, ngx_log_t *log);
-static void ngx_http_llm_look_audit(ngx_http_llm_task_t *task,
-    llm_store_t *store, llm_calls_t *calls);
 static void ngx_http_llm_look_store(ngx_http_llm_task_t *task,
+    llm_store_t *store, llm_calls_t *calls);
+static void ngx_http_llm_look_audit(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
 static const char *ngx_http_llm_look_state(int rc);
 static void ngx_http_llm_look_done(ngx_http_llm_task_t *task);
@@ -387,10 +388,22 @@ ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
     ngx_http_llm_part_e part, ngx_log_t *log)
 {
     ngx_int_t             rc;
+    llm_audit_t          *audit;
     ngx_http_llm_look_t  *t;
 
-    if (part == NGX_HTTP_LLM_AUDIT && !mcf->audited) {
-        return NGX_DECLINED;
+    audit = NULL;
+
+    if (part == NGX_HTTP_LLM_AUDIT) {
+
+        if (!mcf->audited) {
+            return NGX_DECLINED;
+        }
+
+        audit = ngx_http_llm_trail_handle(mcf);
+
+        if (audit == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     t = ngx_calloc(sizeof(ngx_http_llm_look_t), log);
@@ -398,13 +411,19 @@ ngx_http_llm_look_post(ngx_http_llm_main_conf_t *mcf,
         return NGX_ERROR;
     }
 
-    t->task.run = part == NGX_HTTP_LLM_AUDIT ? ngx_http_llm_look_audit
-                                             : ngx_http_llm_look_store;
     t->task.done = ngx_http_llm_look_done;
     t->mcf = mcf;
     t->part = part;
+    t->audit = audit;
 
-    rc = ngx_http_llm_post(mcf, &t->task, log);
+    if (part == NGX_HTTP_LLM_AUDIT) {
+        t->task.run = ngx_http_llm_look_audit;
+        rc = ngx_http_llm_post_audit(mcf, &t->task, log);
+
+    } else {
+        t->task.run = ngx_http_llm_look_store;
+        rc = ngx_http_llm_post(mcf, &t->task, log);
+    }
 
     if (rc != NGX_OK) {
         ngx_free(t);
@@ -435,21 +454,15 @@ ngx_http_llm_look_store(ngx_http_llm_task_t *task, llm_store_t *store,
 }
 
 
+/* on the trail's thread, between its batches */
+
 static void
 ngx_http_llm_look_audit(ngx_http_llm_task_t *task, llm_store_t *store,
     llm_calls_t *calls)
 {
     ngx_http_llm_look_t *t = (ngx_http_llm_look_t *) task;
 
-    if (task->audit == NULL) {
-        /* the trail has said why */
-        t->rc = llm_err(t->err, sizeof(t->err), LLM_ERROR,
-                        "audit.mdb is not open");
-        t->state = "not open";
-        return;
-    }
-
-    t->rc = llm_audit_ready(task->audit, t->err, sizeof(t->err));
+    t->rc = llm_audit_ready(t->audit, t->err, sizeof(t->err));
     t->state = ngx_http_llm_look_state(t->rc);
 }
 
@@ -517,18 +530,18 @@ static void
 ngx_http_llm_look_tell(ngx_http_llm_health_t *h, ngx_http_llm_part_e part,
     int rc, const char *err)
 {
-    if (rc != h->part[part].rc) {
+    if (rc != LLM_OK && rc != h->part[part].rc) {
+        h->part[part].told = 1;
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "llm_pass: not ready: %s: %s",
+                      ngx_http_llm_part_names[part], err);
+    }
 
-        if (rc != LLM_OK) {
-            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                          "llm_pass: not ready: %s: %s",
-                          ngx_http_llm_part_names[part], err);
-
-        } else {
-            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                          "llm_pass: %s: ready again",
-                          ngx_http_llm_part_names[part]);
-        }
+    if (rc == LLM_OK && h->part[part].told) {
+        h->part[part].told = 0;
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "llm_pass: %s: ready again",
+                      ngx_http_llm_part_names[part]);
     }
 
     h->part[part].rc = rc;

@@ -39,11 +39,11 @@ sub get { return $t->get($_[0], @_[1 .. $#_]) }
 
 
 # Both of them: what /readyz says and its status, and the engine by /healthz.
+# Where there is a store there is an audit trail.
 sub is_ready {
     my ($name, $status, %want) = @_;
 
     $want{audit} //= 'ok' if $want{store};
-    delete $want{audit} if ($want{audit} // '') eq 'off';
 
     my ($r, $ready, $health);
 
@@ -99,8 +99,7 @@ my ($admin) = $t->key(client => 'boss', role => 'admin');
 
 $conf =~ s/STORE/%%KEYS%%/;
 $conf =~ s{AUTH}{
-        location /v1/ { llm_auth on; llm_pass demo; llm_audit off;
-                        limit_rate 500; }
+        location /v1/ { llm_auth on; llm_pass demo; limit_rate 500; }
         location /state/ { llm_auth on; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
 };
@@ -128,7 +127,8 @@ is(scalar(grep { $_->{status} == 200 } @c), 50, 'all are told');
 my $slow = $t->client(uri => '/v1/completions', key => $key,
     body => { model => 'demo', prompt => 'Once', stream => \1,
               max_tokens => 400, ignore_eos => \1 });
-ok($slow->next_event(20), 'a stream that takes its time');
+ok($slow->wait(20, sub { $_[0]{status} }), 'a stream that takes its time')
+    or diag("$slow->{status} $slow->{body}");
 
 $t->reload($conf =~ s/context 512/context 500/r);
 is_ready('loading', 503, engine => 'loading', store => 'ok');
@@ -164,6 +164,23 @@ like($t->error_log, qr/not ready: store: .*data\.mdb: it was removed/,
 rename "$file.old", $file or die $!;
 is_ready('back', 200, engine => 'ready', store => 'ok');
 like($t->error_log, qr/store: ready again/, 'the error log says so');
+
+
+# and the trail's
+
+$file = $t->dir . '/store/audit.mdb';
+
+rename $file, "$file.old" or die $!;
+is_ready('trail removed', 503, engine => 'ready', store => 'ok',
+         audit => 'removed');
+like($t->error_log, qr/not ready: audit: .*audit\.mdb/,
+     'the error log names that file');
+is($t->get('/v1/models', key => $key)->{status}, 503,
+   'trail removed: others are refused');
+rename "$file.old", $file or die $!;
+is_ready('trail back', 200, engine => 'ready', store => 'ok');
+ok((wait_for { $t->get('/v1/models', key => $key)->{status} == 200 }),
+   'trail back: others are served');
 
 
 # the thread waits for another process
@@ -214,7 +231,7 @@ mkdir $disk;
 SKIP: {
     skip 'a small disk: needs root', 1 if $> != 0;
 
-    my $r = $t->run(['mount', '-t', 'tmpfs', '-o', 'size=8m,mode=0755',
+    my $r = $t->run(['mount', '-t', 'tmpfs', '-o', 'size=64m,mode=0755',
                      'llm-test', $disk]);
     skip "a small disk: no mount here: $r->{err}", 1 if $r->{code};
 
@@ -235,16 +252,14 @@ sub full_disk {
     $admin = decode_json($r->{out})->{key};
 
     $t->conf($conf =~ s{%%KEYS%%}{llm_store $disk/store;
-                        llm_secret file:%%DIR%%/disk.secret;
-                        llm_audit off;}r)->start;
+                        llm_secret file:%%DIR%%/disk.secret;}r)->start;
 
-    # the trail's disk is the matter of audit_full.t
-
-    is_ready('a small disk', 200, engine => 'ready', store => 'ok',
-             audit => 'off');
+    is_ready('a small disk', 200, engine => 'ready', store => 'ok');
 
     open my $fh, '>', "$disk/ballast" or die $!;
-    1 while syswrite $fh, 'x' x 4096;
+    for my $size (1 << 20, 4096) {
+        1 while syswrite $fh, 'x' x $size;
+    }
     close $fh;
 
     for (1 .. 3000) {
@@ -255,16 +270,23 @@ sub full_disk {
     }
 
     is($r->{status}, 507, 'full: no key is made');
-    is_ready('full', 503, engine => 'ready', store => 'full',
-             audit => 'off');
+
+    # the trail's file may have room in it still
+
+    my $ready;
+    wait_for { $ready = get('/readyz'); $ready->{status} == 503 };
+    is($ready->{status}, 503, 'full: /readyz is 503');
+    is(($ready->json // {})->{store}, 'full', 'full: it says what is not');
+    is(get('/healthz')->{status}, 200, 'full: /healthz is 200');
+    unlike($ready->{body}, qr{/}, 'full: and no path');
+
     is(get('/state/healthz', key => $admin)->{status}, 200,
        'full: keys are let in');
     like($t->error_log, qr/not ready: store: .*No space/,
          'full: the error log says why');
 
     unlink "$disk/ballast";
-    is_ready('room again', 200, engine => 'ready', store => 'ok',
-             audit => 'off');
+    is_ready('room again', 200, engine => 'ready', store => 'ok');
     is($t->admin('POST', 'keys', { client => 'more', role => 'user' },
                  key => $admin)->{status}, 201, 'and a key is made');
 }
