@@ -359,6 +359,12 @@ sleep($slow ? 6 : 1);
 is(join(', ', sort keys %{ firing() }), '', 'nothing fires');
 
 test_errors();
+
+my @bad = map { "$_->{name}: $_->{lastError}" }
+          grep { $_->{health} ne 'ok' }
+          map { @{ $_->{rules} } } @{ ask('rules')->{groups} };
+is("@bad", '', 'every rule can be judged');
+
 test_restart();
 
 if ($slow) {
