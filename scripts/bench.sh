@@ -46,5 +46,12 @@ section "Metrics"
 "$B/bench/bench_metrics" -d "$B/bench_metrics_store" | sed 's/^/  /'
 rm -rf "$B/bench_metrics_store" "$B/bench_metrics_store.secret"
 
+section "The audit trail"
+rm -rf "$B/bench_audit"
+"$B/bench/bench_audit" -n "${AUDIT:-200000}" -k -d "$B/bench_audit" |
+    sed 's/^/  /'
+"$B/bench/bench_audit_query" -d "$B/bench_audit" | sed 's/^/  /'
+rm -rf "$B/bench_audit"
+
 section "HTTP"
 perl -It/lib scripts/bench_http.pl

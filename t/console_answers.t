@@ -112,12 +112,13 @@ my %call = (
     output_kept => JSON::PP::false, status => 200, prompt_tokens => 9,
     cached_tokens => 4, completion_tokens => 25, queue_ms => undef,
     ttft_ms => 12.5, inference_ms => 2500.1, total_ms => 2600.5,
-    bytes_sent => 4096, seed => '18446744073709551615',
+    bytes_sent => 4096, parameters => { temperature => 0.7, top_k => 40 },
+    seed => '18446744073709551615',
     build => '00ff00ff00ff00ff', finish_reason => 'stop',
     error_code => undef);
 my %none = map { $_ => undef } qw(close end status prompt_tokens cached_tokens
     completion_tokens ttft_ms inference_ms total_ms bytes_sent seed build
-    finish_reason key client role user_agent model);
+    parameters finish_reason key client role user_agent model);
 
 file('calls', { calls => [\%call,
     { %call, number => 6, status => 0, completion_tokens => 0 },
@@ -327,6 +328,7 @@ like($rows, qr/503/, 'one that failed');
 like($rows, qr/9 \+ 25 tokens/, 'tokens');
 $b->click('#calls button');
 ok($b->see('dialog', '18446744073709551615'), 'in full');
+ok($b->see('dialog .facts', 'temperature 0.7'), 'with its parameters');
 ok($b->see('dialog', '<i>x</i>'), 'a program\'s name is text');
 $b->keys('esc');
 $b->gone('dialog');

@@ -74,9 +74,10 @@ sub go {
 
 sub html { return $b->js('return document.documentElement.outerHTML') }
 
-sub close_dialogs { $b->click('dialog[open]:last-of-type .close')
-                        while $b->js('return document.querySelector("dialog[open]")')
-                    }
+sub close_dialogs {
+    $b->click('dialog[open]:last-of-type .close')
+        while $b->js('return document.querySelector("dialog[open]")');
+}
 
 
 # signing in

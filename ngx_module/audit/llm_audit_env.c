@@ -50,6 +50,8 @@ llm_audit_attach(llm_audit_env_t *e, int create, char *err, size_t errlen)
 {
     int  dir, none, rc, tries;
 
+    rc = LLM_OK;
+
     for (tries = 0; tries < 2; tries++) {
         rc = llm_audit_dir(e, tries == 0 ? LOCK_SH : LOCK_EX, &dir, err,
                            errlen);

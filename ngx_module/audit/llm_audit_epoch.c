@@ -175,6 +175,7 @@ llm_audit_keys(llm_audit_t *a, MDB_txn *txn, uint32_t epoch,
         return LLM_OK;
     }
 
+    k = NULL;
     rc = llm_audit_epoch_get(a, txn, epoch, &ep, err, errlen);
 
     if (rc == LLM_OK) {

@@ -427,6 +427,7 @@ llm_audit_match_hunt(llm_audit_match_t *m, uint32_t epoch,
 static void
 llm_audit_match_set(llm_audit_match_t *m, uint64_t number, uint64_t close)
 {
+    const char                *role;
     llm_audit_call_t          *call = &m->call;
     const llm_audit_record_t  *r = &m->open;
 
@@ -447,7 +448,8 @@ llm_audit_match_set(llm_audit_match_t *m, uint64_t number, uint64_t close)
     if (r->type == LLM_AUDIT_OPEN) {
         if (r->flags & LLM_AUDIT_HAS_KEY) {
             llm_audit_key_text(r->key, call->key);
-            call->role = llm_role_name(r->role);
+            role = llm_role_name(r->role);
+            call->role = role != NULL ? role : "";
         }
 
         llm_audit_match_copy(call->client, sizeof(call->client), &r->client);

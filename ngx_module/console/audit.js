@@ -276,6 +276,8 @@ function callDialog(c) {
             ['Bytes sent', c.bytes_sent === null ? null
                                                  : number(c.bytes_sent)],
             ['Seed', mono(c.seed)],
+            ['Parameters', c.parameters && Object.entries(c.parameters)
+                .map(([name, value]) => `${name} ${value}`).join(', ')],
             ['Build', mono(c.build)],
             ['Records', `${number(c.number)}`
                         + (c.close ? ` and ${number(c.close)}` : '')]

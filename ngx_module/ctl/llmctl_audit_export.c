@@ -309,6 +309,7 @@ llmctl_audit_prune(int argc, char **argv)
 
     llmctl_admin_init(&x, argv[0]);
     keep = NULL;
+    seconds = 0;
 
     rc = llmctl_options(argc, argv, opts, none, 0);
 

@@ -378,8 +378,6 @@ llm_metrics_request(llm_metrics_t *m, const llm_metrics_request_t *q)
     model = &m->model[q->model];
     status = q->status >= 100 && q->status < 600 ? q->status : 500;
 
-    llm_metrics_add(&model->status[status - 100], 1);
-
     if (q->cancelled) {
         llm_metrics_add(&model->cancelled, 1);
     }
@@ -412,6 +410,10 @@ llm_metrics_request(llm_metrics_t *m, const llm_metrics_request_t *q)
     if (q->client) {
         llm_metrics_request_client(m, q);
     }
+
+    /* the last: a request that is seen is seen whole, more or less */
+
+    llm_metrics_add(&model->status[status - 100], 1);
 }
 
 

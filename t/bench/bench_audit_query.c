@@ -191,6 +191,7 @@ main(int argc, char **argv)
     }
 
     dir = argv[2];
+    a = NULL;
     secret = NULL;
 
     (void) snprintf(store, sizeof(store), "%s/store", dir);

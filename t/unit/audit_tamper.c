@@ -862,7 +862,7 @@ index_added(MDB_txn *txn)
     MDB_val  k, v;
 
     low = high = between(1, last);
-    memset(buf, (int) any(256), 15);
+    memset(buf, (int) any(255), 15);     /* KEY_B is all ones */
     llm_be_put(buf + 15, low, 8);
     k.mv_data = buf;
     k.mv_size = 23;
@@ -1094,8 +1094,8 @@ static const kind_t  kinds[] = {
     { "appended", appended, 1 },
     { "truncated", truncated, 1 },
     { "truncated, the head too", truncated_head, 1 },
-    { "resealed", resealed, 2 },
-    { "resealed, not signed yet", resealed_tail, 2 },
+    { "resealed", resealed, 3 },
+    { "resealed, not signed yet", resealed_tail, 3 },
     { "resealed, a part", resealed_part, 3 },
     { "resealed by another key", resealed_own, 4 },
     { "an index's entry dropped", index_dropped, 1 },

@@ -57,12 +57,14 @@ sub new {
     }
 
     my $self = bless {
-        t => $t, http => HTTP::Tiny->new(timeout => 30, keep_alive => 0),
+        t => $t,
+        http => HTTP::Tiny->new(timeout => 30, keep_alive => 0),
         base => 'http://127.0.0.1:' . $t->port(9), timeout => 10,
     }, $class;
 
     local $ENV{HOME} = $t->dir;
-    $self->{driver} = $t->background($driver, '--port=' . $t->port(9), '--silent');
+    $self->{driver} = $t->background($driver,
+                                      '--port=' . $t->port(9), '--silent');
 
     my $end = time + 15;
     while (!eval { $self->_call('GET', 'status')->{ready} }) {
