@@ -67,6 +67,8 @@
 
 #define NGX_HTTP_LLM_TRAIL_RECORDS  16384       /* that wait, at most */
 #define NGX_HTTP_LLM_TRAIL_SIZE     (256 * 1024 * 1024)     /* of texts */
+#define NGX_HTTP_LLM_TRAIL_SOON     100         /* ms that an end waits */
+#define NGX_HTTP_LLM_TRAIL_MANY     1024        /* ends that do not wait */
 #define NGX_HTTP_LLM_TRAIL_TRY      1000        /* ms from try to try */
 #define NGX_HTTP_LLM_TRAIL_LATE     10000       /* ms that an answer waits */
 #define NGX_HTTP_LLM_AUDIT_BODY     (1024 * 1024)   /* of other servers' calls,

@@ -8,11 +8,13 @@
  * one waits for nobody.
  *
  * A call's record stands here twice: to be opened, when its answer may wait
- * for it, and to be closed, when the call has ended.  What could not be opened
- * is told so at once, what could not be closed is tried again, every second at
- * most.  While the trail can't be written nothing is queued to be opened, and
- * when a commit does not end (a disk that stalls, a process that was stopped
- * with the trail's lock) no answer waits for it longer than ten seconds.
+ * for it, and to be closed, when the call has ended.  That waits a moment: it
+ * goes with the next batch which answers wait for, and takes no commit of its
+ * own under load.  What could not be opened is told so at once, what could not
+ * be closed is tried again, every second at most.  While the trail can't be
+ * written nothing is queued to be opened, and when a commit does not end (a
+ * disk that stalls, a process that was stopped with the trail's lock) no answer
+ * waits for it longer than ten seconds.
  *
  * One batch is out at a time, and the thread has the handle; the event loop
  * knows it for what any thread may do.
@@ -32,6 +34,8 @@ struct ngx_http_llm_trail_s {
 
     ngx_http_llm_record_t     *first;       /* they wait */
     ngx_http_llm_record_t    **last;
+    ngx_uint_t                 opening;     /* of these */
+    ngx_uint_t                 ending;
     ngx_uint_t                 n;           /* these, and a batch's */
     size_t                     size;
     ngx_uint_t                 lost;        /* closing records */
@@ -71,7 +75,9 @@ static void ngx_http_llm_trail_push(ngx_http_llm_trail_t *t,
 static ngx_int_t ngx_http_llm_trail_send(ngx_http_llm_trail_t *t,
     ngx_uint_t sign);
 static void ngx_http_llm_trail_unsent(ngx_event_t *ev);
-static void ngx_http_llm_trail_later(ngx_http_llm_trail_t *t);
+static void ngx_http_llm_trail_next(ngx_http_llm_trail_t *t);
+static void ngx_http_llm_trail_later(ngx_http_llm_trail_t *t,
+    ngx_msec_t when);
 static void ngx_http_llm_trail_late(ngx_event_t *ev);
 static void ngx_http_llm_trail_fail(ngx_http_llm_record_t *rec);
 static void ngx_http_llm_trail_retry(ngx_event_t *ev);
@@ -164,18 +170,32 @@ ngx_http_llm_trail_add(ngx_http_llm_main_conf_t *mcf,
 
     ngx_http_llm_trail_push(t, rec);
 
-    if (t->bad && ngx_current_msec - t->tried < NGX_HTTP_LLM_TRAIL_TRY) {
-        ngx_http_llm_trail_later(t);
-        return NGX_OK;
-    }
-
-    if (!t->batch && !t->closing
-        && ngx_http_llm_trail_send(t, 0) != NGX_OK)
-    {
-        ngx_http_llm_trail_later(t);
+    if (t->batch == NULL && !t->closing) {
+        ngx_http_llm_trail_next(t);
     }
 
     return NGX_OK;
+}
+
+
+/* nothing is out: what waits goes now, or when there is reason */
+
+static void
+ngx_http_llm_trail_next(ngx_http_llm_trail_t *t)
+{
+    if (t->bad && ngx_current_msec - t->tried < NGX_HTTP_LLM_TRAIL_TRY) {
+        ngx_http_llm_trail_later(t, NGX_HTTP_LLM_TRAIL_TRY);
+        return;
+    }
+
+    if (t->opening == 0 && t->ending < NGX_HTTP_LLM_TRAIL_MANY) {
+        ngx_http_llm_trail_later(t, NGX_HTTP_LLM_TRAIL_SOON);
+        return;
+    }
+
+    if (ngx_http_llm_trail_send(t, 0) != NGX_OK) {
+        ngx_http_llm_trail_later(t, NGX_HTTP_LLM_TRAIL_TRY);
+    }
 }
 
 
@@ -206,6 +226,13 @@ ngx_http_llm_trail_push(ngx_http_llm_trail_t *t, ngx_http_llm_record_t *rec)
     *t->last = rec;
     t->last = &rec->next;
 
+    if (rec->state == NGX_HTTP_LLM_AUDIT_WAITS) {
+        t->opening++;
+
+    } else {
+        t->ending++;
+    }
+
     rec->counted = rec->size;
     t->n++;
     t->size += rec->counted;
@@ -213,10 +240,10 @@ ngx_http_llm_trail_push(ngx_http_llm_trail_t *t, ngx_http_llm_record_t *rec)
 
 
 static void
-ngx_http_llm_trail_later(ngx_http_llm_trail_t *t)
+ngx_http_llm_trail_later(ngx_http_llm_trail_t *t, ngx_msec_t when)
 {
-    if (!t->retry.timer_set && !t->closing) {
-        ngx_add_timer(&t->retry, NGX_HTTP_LLM_TRAIL_TRY);
+    if (!t->retry.timer_set) {
+        ngx_add_timer(&t->retry, when);
     }
 }
 
@@ -329,7 +356,13 @@ ngx_http_llm_trail_send(ngx_http_llm_trail_t *t, ngx_uint_t sign)
     llm_metrics_audit_waiting(ngx_http_llm_metrics(t->mcf), ngx_pid,
                               (int64_t) (b->posted / 1000));
 
+    if (t->retry.timer_set) {
+        ngx_del_timer(&t->retry);
+    }
+
     t->batch = b;
+    t->opening = 0;
+    t->ending = 0;
     t->first = NULL;
     t->last = &t->first;
 
@@ -567,8 +600,8 @@ ngx_http_llm_batch_done(ngx_http_llm_task_t *task)
         return;
     }
 
-    if (t->bad || (t->first && ngx_http_llm_trail_send(t, 0) != NGX_OK)) {
-        ngx_http_llm_trail_later(t);
+    if (t->bad || t->first) {
+        ngx_http_llm_trail_next(t);
     }
 }
 
