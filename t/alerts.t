@@ -147,6 +147,7 @@ http {
         listen 127.0.0.1:%%PORT_0%%;
         location /v1/ { llm_auth on; llm_pass demo; }
         location /admin/ { llm_auth on; llm_admin; }
+        location = /metrics { llm_auth on; llm_metrics; }
         location = /healthz { llm_auth off; llm_pass demo; }
     }
 }
@@ -197,5 +198,20 @@ for my $n ('0', '361', '-1', 'x', '') {
     is($t->admin('GET', "status?history=$n", undef, key => $key)->{status},
        400, "no history of \"$n\"");
 }
+
+
+# a trail that can't be written: scrapes go on, and tell it
+
+rename $t->dir . '/store/audit.mdb', $t->dir . '/audit.mdb' or die;
+$t->expect_log(qr/audit/);
+is($t->admin('GET', 'self', undef, key => $key)->{status}, 503,
+   'nothing is answered without a record');
+
+my $scrape;
+ok(wait_for(sub {
+    $scrape = $t->get('/metrics', key => $key);
+    return $scrape->{body} =~ /^llm_audit_writable 0$/m;
+}), 'the metrics say why');
+is($scrape->{status}, 200, 'as they need none');
 
 $t->done;

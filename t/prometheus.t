@@ -325,7 +325,7 @@ sub test_audit {
     fires('LLMAuditLag warning');
     close $hold;
     ok(LLM::Client->pump(\@clients, 20), 'what waited goes on');
-    is($clients[0]{status}, 200, 'and is answered');
+    is($clients[0]{status}, 503, 'refused, as it waited too long');
     @clients = ();
     ends('LLMAuditLag warning', 60);
 
