@@ -378,6 +378,8 @@ struct ngx_http_llm_ctx_s {
     unsigned                silent:1;   /* nothing was sent since the timer */
     unsigned                finished:1; /* the last bytes were passed on */
     unsigned                health:1;   /* /healthz, /readyz */
+    unsigned                looks:1;    /* GET status: it tells of the trail,
+                                           and is not held by it */
     unsigned                replace:1;  /* filter: our error for the core's */
     unsigned                replaced:1;
     unsigned                keeps:1;    /* kept is all of it so far */
@@ -607,6 +609,7 @@ void ngx_http_llm_metrics_log(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
 
 /* ngx_http_llm_handler.c */
 ngx_int_t ngx_http_llm_handler(ngx_http_request_t *r);
+ngx_uint_t ngx_http_llm_ends(ngx_str_t *uri, const char *tail);
 void ngx_http_llm_cleanup(void *data);
 
 /* NGX_OK: the request's method is one of these */

@@ -97,6 +97,11 @@ ngx_http_llm_admin_handler(ngx_http_request_t *r)
                                   "administration needs an API key");
     }
 
+    /* the console asks for it every few seconds */
+
+    ctx->looks = (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
+                  && ngx_http_llm_ends(&r->uri, "/status"));
+
     rc = ngx_http_read_client_request_body(r, ngx_http_llm_admin_body_handler);
 
     return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;

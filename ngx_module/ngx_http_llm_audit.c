@@ -53,7 +53,7 @@ ngx_http_llm_audited(ngx_http_request_t *r)
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
     return lcf->audit == 1 && mcf->worker != NULL
-           && (ctx == NULL || !ctx->health);
+           && (ctx == NULL || (!ctx->health && !ctx->looks));
 }
 
 

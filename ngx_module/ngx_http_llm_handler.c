@@ -12,7 +12,6 @@
 #include "ngx_http_llm.h"
 
 
-static ngx_uint_t ngx_http_llm_ends(ngx_str_t *uri, const char *tail);
 static ngx_uint_t ngx_http_llm_may_use(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_completion(ngx_http_request_t *r,
     llm_api_e api);
@@ -81,7 +80,7 @@ ngx_http_llm_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_llm_ends(ngx_str_t *uri, const char *tail)
 {
     size_t  len = ngx_strlen(tail);

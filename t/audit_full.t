@@ -111,6 +111,11 @@ for my $case (
 
 is($t->get('/off/page', key => $key)->{status}, 200,
    'what is not audited is answered');
+
+$r = $t->admin('GET', 'status', undef, key => $admin);
+is($r->{status}, 200, 'GET status is, too');
+is((grep { $_->{name} eq 'LLMAuditUnwritable' } @{ $r->json->{alerts} })[0]
+   {state}, 'firing', 'and has the alert');
 is($t->get('/off/page', key => $bad)->{status}, 200, 'a key is good');
 
 $r = $t->admin('POST', "keys/$bad_id/revoke", {}, key => $admin);
