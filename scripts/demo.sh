@@ -94,6 +94,11 @@ http {
             llm_console;
         }
 
+        location = /metrics {
+            llm_auth on;
+            llm_metrics;
+        }
+
         location = /healthz {
             llm_auth off;
             llm_pass demo;
