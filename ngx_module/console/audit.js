@@ -173,10 +173,13 @@ function callList() {
                        : some || `${number(shown)} calls, the newest first`
                          + (next ? '; there are more' : ''));
             set(more, next && button('Older calls', async (ev) => {
+                const at = rows.children.length;
+
                 ev.target.disabled = true;
 
                 try {
                     await page(next);
+                    rows.children[at]?.firstChild.focus();
 
                 } catch (e) {
                     set(more, errorBox(e));

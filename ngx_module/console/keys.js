@@ -53,13 +53,20 @@ export function keysView(root, ctx) {
         set(pager,
             before.length > 0 && button('Previous page', () => {
                 here = before.pop();
-                load();
+                turned();
             }, '', { id: 'previous' }),
             next && button('Next page', () => {
                 before.push(here);
                 here = next;
-                load();
+                turned();
             }, '', { id: 'next' }));
+    };
+
+    /* its button is gone, the focus goes on at the page's begin */
+
+    const turned = async () => {
+        await load();
+        rows.querySelector('button')?.focus();
     };
 
     const load = async () => {
@@ -93,6 +100,8 @@ export function keysView(root, ctx) {
             } else {
                 await load();
             }
+
+            rows.querySelector(`[data-key="${CSS.escape(id)}"]`)?.focus();
         }
     };
 
@@ -162,8 +171,8 @@ async function searched(text, role, status) {
 
 
 function keyRow(k, open) {
-    return el('li', null, el('button', { type: 'button', onclick: () =>
-                                         open(k.id) },
+    return el('li', null, el('button', { type: 'button', 'data-key': k.id,
+                                         onclick: () => open(k.id) },
         el('strong', null, k.client),
         el('span', { class: 'row' }, badge(k.role),
            badge(k.status.replace('_', ' '), STATES[k.status])),
@@ -310,6 +319,8 @@ async function keyDialog(id, ctx) {
                 if (await f()) {
                     k = await admin('GET', 'keys/' + encodeURIComponent(id));
                     set(inner, body());
+                    (inner.querySelector('button')
+                     || inner.parentNode.querySelector('.close')).focus();
                 }
 
             } catch (e) {

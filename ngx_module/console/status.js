@@ -63,7 +63,7 @@ export function statusView(root, ctx) {
             seen.own.add(o);
             set(engines, (o.engines || []).map((e) => engineCard(e,
                                                                  seen.own)));
-            set(alerts, alertList(o.alerts, seen));
+            showAlerts(alerts, o.alerts, seen);
             set(charts, chartCards(o.history || seen.own.series()));
             set(audit, auditCard(o.audit));
 
@@ -126,6 +126,19 @@ function engineCard(e, own) {
                   ['Tokens read', number(e.prefill_tokens)],
                   ['Tokens written', number(e.decode_tokens)]
               ], 'tiles'));
+}
+
+
+/* the focus stays on what is shown anew */
+
+function showAlerts(node, list, seen) {
+    const focused = node.contains(document.activeElement);
+
+    set(node, alertList(list, seen));
+
+    if (focused) {
+        node.querySelector('summary')?.focus({ preventScroll: true });
+    }
 }
 
 
@@ -195,6 +208,7 @@ function auditCard(a) {
             ['Records', a.last === undefined ? null
                         : `${number(a.first)} to ${number(a.last)}`],
             ['Signed', a.signed_to === undefined ? null
+                : a.signed_to === 0 ? 'nothing yet'
                 : [`to ${number(a.signed_to)}, `, when(a.signed_at)]],
             ['Last record', a.time ? when(a.time) : null],
             ['Size', size]
@@ -254,11 +268,11 @@ function chart(title, lines, unit, digits, seconds, top) {
 }
 
 
-/* a line of its own for each run of points that are known */
+/* a line of its own for each run of points that are known, a dot for one */
 
 function path(points, most, area) {
     const n = Math.max(points.length - 1, 1);
-    let d = '', begun = false, x = 0;
+    let d = '', begun = false, alone = false, x = 0;
 
     points.forEach((v, i) => {
         if (v === null) {
@@ -271,14 +285,16 @@ function path(points, most, area) {
 
         if (!begun) {
             d += area ? `M${(100 * i / n).toFixed(2)} 40L` : 'M';
+            alone = !area && (points[i + 1] ?? null) === null;
 
         } else {
             d += 'L';
         }
 
         x = (100 * i / n).toFixed(2);
-        d += `${x} ${y}`;
+        d += `${x} ${y}` + (alone ? 'h0' : '');
         begun = true;
+        alone = false;
     });
 
     return d + (begun && area ? `L${x} 40Z` : '');

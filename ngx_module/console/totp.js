@@ -32,6 +32,7 @@ export function factorPanel(id) {
         try {
             await f();
             await load();
+            node.querySelector('button')?.focus();
 
         } catch (e) {
             if (!e.cancelled) {
