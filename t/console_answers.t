@@ -57,6 +57,18 @@ my $up = LLM::Upstream->new($t, 2, sub {
         if $words eq 'evil';
     return LLM::Upstream->stream(
         delta(content => encode_json($ask)), $end) if $words eq 'echo';
+    return LLM::Upstream->stream(
+        delta(content => "```\nif (a\x{202e}) {\n```\n"),
+        delta(content => "\x{5d0}\x{5d1} \x{202e}abc\n\nend"), $end)
+        if $words eq 'order';
+    return LLM::Upstream->stream(
+        map({ my $n = $_; map { delta(content => $n . ' **a *b `c ' x 2000) }
+              1 .. 8 } 1 .. 12), $end) if $words eq 'huge';
+    return LLM::Upstream->answer(502, 'text/html', '<h1>Bad Gateway</h1>')
+        if $words eq 'html';
+    return LLM::Upstream->answer(401, 'application/json', encode_json({
+        error => { message => 'No.', code => 401, param => 7 } }))
+        if $words eq 'numbers';
     return LLM::Upstream->answer(429, 'application/json', encode_json({
         error => { message => 'Too many requests.', code =>
                    'rate_limit_exceeded', request_id => 'beef' x 8 } }),
@@ -250,6 +262,12 @@ is($b->js('return document.querySelectorAll(".turn").length'), $turns,
    'in its place');
 
 
+ask('html');
+ok($b->see("$turn .error", 'The server answered 502'), 'an error in HTML');
+ask('numbers');
+ok($b->see("$turn .error", 'No.'), 'one of another server\'s shape');
+
+
 # text stays text
 
 ask('evil');
@@ -264,6 +282,29 @@ is($b->text("$turn .answer em"), 'it', 'italic');
 is($b->text("$turn .answer p code"), 'a < b', 'code');
 is($b->text("$turn .answer li"), "one\ntwo", 'a list');
 is($b->text("$turn .answer pre"), 'int x = 1 < 2; // <b>', 'a block of code');
+
+ask('order');
+ok($b->see("$turn .answer pre .badge", 'U+202E'),
+   'what turns the order of code is seen');
+is($b->js('return getComputedStyle(document.querySelector(arguments[0]))'
+          . '.unicodeBidi', "$turn .answer p"), 'plaintext',
+   'and a paragraph\'s order ends with it');
+
+
+# an answer of two megabytes, in one block that is all openings: the page
+# answers while it comes
+
+ask('huge');
+ok($b->see("$turn .answer", '1 **a'), 'a huge answer begins');
+$b->type('#ask', 'I can still type');
+is($b->js('return document.getElementById("ask").value'), 'I can still type',
+   'the page can be used');
+ok($b->see("$turn .stats", 'tokens'), 'and it ends');
+cmp_ok($b->js('return document.querySelector(arguments[0]).textContent.length',
+              "$turn .answer"), '>', 1.9e6, 'whole');
+cmp_ok($b->js('return document.getElementById("said").textContent.length'),
+       '<', 3000, 'it is not read out whole');
+$b->type('#ask', '');
 
 $b->click('button', 'New chat');
 ok($b->gone('.turn'), 'a new chat');

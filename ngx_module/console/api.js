@@ -111,6 +111,7 @@ async function call(url, o) {
 async function failure(r) {
     const retry = Number(r.headers.get('Retry-After')) || undefined;
     const request = r.headers.get('X-Request-Id') || undefined;
+    const text = (v) => typeof v === 'string' ? v : undefined;
     let error;
 
     try {
@@ -128,9 +129,24 @@ async function failure(r) {
     }
 
     return new ApiError(r.status, {
-        message: error.message, code: error.code, param: error.param,
-        request: error.request_id || request, retry
+        message: error.message, code: text(error.code),
+        param: text(error.param), request: text(error.request_id) || request,
+        retry
     });
+}
+
+
+/* the body of a response that succeeded */
+
+export async function json(r) {
+    try {
+        return await r.json();
+
+    } catch {
+        throw new ApiError(0, {
+            message: 'The answer is not what it should be.',
+            request: r.headers.get('X-Request-Id') || undefined });
+    }
 }
 
 
@@ -172,7 +188,7 @@ export async function admin(method, path, body, o) {
             const r = await call(ADMIN + path,
                                  { method, body, headers, ...o });
 
-            return await r.json();
+            return await json(r);
 
         } catch (e) {
 

@@ -8,7 +8,7 @@
  */
 
 
-import { api, cancelled } from './api.js';
+import { api, cancelled, json } from './api.js';
 import { button, copyButton, el, errorBox, field, newId, number, say,
          set } from './ui.js';
 import { render } from './markdown.js';
@@ -20,6 +20,10 @@ const PARAMS = [
     ['max_tokens', 'Most tokens', { min: 1, step: 1 }],
     ['seed', 'Seed', { step: 1 }]
 ];
+
+
+const SAID = 2000;              /* the most that is read out at once */
+const ONE_PIECE = 500;          /* ms: what came within had waited somewhere */
 
 
 /* what outlives a visit of another view, until the key is signed out */
@@ -155,7 +159,7 @@ function hello() {
 
 async function loadModels(models, chat, log, send) {
     try {
-        const list = (await (await api('models')).json()).data || [];
+        const list = (await json(await api('models'))).data || [];
 
         set(models, list.map((m) => el('option', { value: m.id }, m.id)));
 
@@ -325,7 +329,8 @@ function teller() {
         const rest = answer.slice(told);
 
         if (end) {
-            say(rest.trim() || 'The answer is complete.');
+            say(rest.length > SAID ? 'The answer is complete.'
+                                   : rest.trim() || 'The answer is complete.');
             return;
         }
 
@@ -349,19 +354,35 @@ async function answer(chat, turn, shown, signal) {
     const start = performance.now();
     const near = () => document.documentElement.scrollHeight
                        - window.scrollY - window.innerHeight < 120;
-    let frame = 0;
+    let frame = 0, due = 0;
     let firstAt = 0, lastAt = 0, pieces = 0;
 
+    /* the longer an answer is the longer it takes to show: a fifth of the time
+     * at most, or the page would not be its reader's */
+
     const paint = () => {
+        const began = performance.now();
+
+        if (began < due) {
+            frame = requestAnimationFrame(paint);
+            return;
+        }
+
         const follow = near();
 
         frame = 0;
         shown.update(turn, false);
         tell(split(turn).answer, false);
 
+        /* asking for the height has it laid out: that is most of the time */
+
+        const height = document.documentElement.scrollHeight;
+
         if (follow) {
-            window.scrollTo({ top: document.documentElement.scrollHeight });
+            window.scrollTo({ top: height });
         }
+
+        due = performance.now() + 4 * (performance.now() - began);
     };
 
     say('Answering');
@@ -400,8 +421,12 @@ async function answer(chat, turn, shown, signal) {
     if (firstAt) {
         turn.first = firstAt - start;
 
-        if (lastAt > firstAt && turn.tokens > 1) {
-            turn.rate = (turn.tokens - 1) * 1000 / (lastAt - firstAt);
+        /* what came in one piece says nothing of how fast it was made */
+
+        const from = lastAt - firstAt < ONE_PIECE ? start : firstAt;
+
+        if (lastAt > from && turn.tokens > 1) {
+            turn.rate = (turn.tokens - 1) * 1000 / (lastAt - from);
         }
     }
 

@@ -171,7 +171,17 @@ function code(block) {
               el('div', { class: 'bar' },
                  el('span', null, block.info || 'code'),
                  copyButton(text, 'code')),
-              el('pre', { tabindex: '0' }, el('code', null, text)));
+              el('pre', { tabindex: '0' }, el('code', null, visible(text))));
+}
+
+
+/* characters that would show code in another order than it has */
+
+function visible(text) {
+    return text.split(/([\u200e\u200f\u202a-\u202e\u2066-\u2069])/)
+               .map((s, i) => i % 2 === 0 ? s
+                    : el('span', { class: 'badge warn' }, 'U+'
+                         + s.codePointAt(0).toString(16).toUpperCase()));
 }
 
 
@@ -207,17 +217,23 @@ function items(block) {
 
 
 /* code, bold, italic.  The lengths are bounded: so is the time that a text of
- * openings without ends takes */
+ * openings without ends takes.  What is longer than MARKED is no prose */
+
+const MARKED = 20000;
 
 const TOKEN = new RegExp(
-    '(`{1,8})([^`]|[^`][\\s\\S]{0,2000}?[^`])\\1(?!`)'
-    + '|\\*\\*(\\S(?:[\\s\\S]{0,2000}?\\S)?)\\*\\*'
-    + '|(?<![\\w*])\\*(\\S(?:[^*]{0,2000}?\\S)?)\\*(?![\\w*])', 'g');
+    '(`{1,8})([^`]|[^`][\\s\\S]{0,500}?[^`])\\1(?!`)'
+    + '|\\*\\*(\\S(?:[\\s\\S]{0,500}?\\S)?)\\*\\*'
+    + '|(?<![\\w*])\\*(\\S(?:[^*]{0,500}?\\S)?)\\*(?![\\w*])', 'g');
 
 
 function inline(text) {
     const out = [];
     let last = 0;
+
+    if (text.length > MARKED) {
+        return text;
+    }
 
     for (const m of text.matchAll(TOKEN)) {
         out.push(text.slice(last, m.index));
