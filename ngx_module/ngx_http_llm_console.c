@@ -64,9 +64,10 @@ static const ngx_http_llm_console_header_t  ngx_http_llm_console_header[] = {
 
     { "Content-Security-Policy",
       ngx_string("default-src 'none'; script-src 'self'; style-src 'self'; "
-                 "connect-src 'self'; img-src 'self' data:; "
+                 "connect-src 'self'; img-src 'self'; "
                  "base-uri 'none'; form-action 'none'; "
-                 "frame-ancestors 'none'") },
+                 "frame-ancestors 'none'; "
+                 "require-trusted-types-for 'script'") },
 
     { "X-Content-Type-Options", ngx_string("nosniff") },
 

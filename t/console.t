@@ -43,8 +43,9 @@ my $dir = $t->top . '/ngx_module/console';
 my %type = (html => 'text/html', css => 'text/css', js => 'text/javascript',
             svg => 'image/svg+xml');
 my $policy = "default-src 'none'; script-src 'self'; style-src 'self'; "
-    . "connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
-    . "form-action 'none'; frame-ancestors 'none'";
+    . "connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    . "form-action 'none'; frame-ancestors 'none'; "
+    . "require-trusted-types-for 'script'";
 my %tag;
 
 

@@ -418,6 +418,17 @@ for my $width (320, 390) {
     }
 }
 
+# signing out while an answer comes leaves nothing of it
+
+$b->click('#nav a[href="#/chat"]');
+ask('slow');
+$b->see("$turn .answer", 'word9');
+$b->click('#out');
+ok($b->see('#in-form'), 'signed out while it streams');
+sleep 0.3;
+unlike($b->js('return document.documentElement.outerHTML'), qr/word\d/,
+       'nothing of the answer stays');
+
 is_deeply($b->complaints, [], 'nothing on the browser\'s console');
 $b->quit;
 $t->done;

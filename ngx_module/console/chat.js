@@ -363,6 +363,10 @@ async function answer(chat, turn, shown, signal) {
     const paint = () => {
         const began = performance.now();
 
+        if (!shown.node.isConnected) {
+            return;
+        }
+
         if (began < due) {
             frame = requestAnimationFrame(paint);
             return;
@@ -438,7 +442,9 @@ async function answer(chat, turn, shown, signal) {
         window.scrollTo({ top: document.documentElement.scrollHeight });
     }
 
-    if (!turn.error) {
+    /* nothing of it is said in another view, or to who has signed out */
+
+    if (!turn.error && shown.node.isConnected) {
         tell(split(turn).answer, true);
     }
 }
