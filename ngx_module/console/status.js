@@ -268,7 +268,8 @@ function chart(title, lines, unit, digits, seconds, top) {
 }
 
 
-/* a line of its own for each run of points that are known, a dot for one */
+/* a line of its own for each run of points that are known, a short one for
+ * a point alone */
 
 function path(points, most, area) {
     const n = Math.max(points.length - 1, 1);
@@ -292,7 +293,7 @@ function path(points, most, area) {
         }
 
         x = (100 * i / n).toFixed(2);
-        d += `${x} ${y}` + (alone ? 'h0' : '');
+        d += `${x} ${y}` + (alone ? i ? 'h-1' : 'h1' : '');
         begun = true;
         alone = false;
     });
