@@ -63,6 +63,35 @@ sub refused {
 is($t->config_test(conf())->{code}, 0, 'a good configuration');
 
 
+# the one to start from, with the paths of this test
+
+my $example = slurp($t->top . '/conf.example');
+
+$example =~ s{^user .*}{$> == 0 ? 'user root;' : ''}me;
+$example =~ s{modules/ngx_http_llm_module\.so}{%%MODULE%%};
+$example =~ s{/run/nginx-llm\.pid}{%%DIR%%/nginx.pid};
+$example =~ s{/var/log/nginx/llm-}{%%DIR%%/}g;
+$example =~ s{/var/lib/nginx-llm/store}{%%DIR%%/store};
+$example =~ s{/etc/nginx-llm/secret}{%%DIR%%/secret};
+$example =~ s{/usr/share/nginx-llm/demo}{%%DEMO%%};
+$example =~ s{8080}{%%PORT_0%%};
+$example =~ s/^http \{\n/http {\n%%HTTP%%/m;
+
+my $good = $t->config_test($example);
+is($good->{code}, 0, 'conf.example is good') or diag($good->{err});
+
+my %docs = map { /^(\w+)\n(.*)/s ? ($1 => $2) : () }
+           split /^## /m, slurp($t->top . '/docs/directives.md');
+
+for my $name (sort map { /ngx_string\("(llm_\w+)"\),\s*NGX_HTTP_/g }
+              map { slurp($_) } glob $t->top . '/ngx_module/*.c')
+{
+    like($docs{$name} // '',
+         qr/\| Syntax .*\| Default .*\| Context .*\| Since .*\*Reload\*/s,
+         "$name is documented");
+}
+
+
 # directives
 
 for my $case (
