@@ -445,10 +445,11 @@ llm_admin_leak_line(json_t *list, const char *what,
         return;
     }
 
-    (void) snprintf(line, sizeof(line), "%s %s: %llu calls, the last %s",
+    (void) snprintf(line, sizeof(line), "%s %s: %llu call%s, the last %s",
                     what, *item->name != '\0' ? json_string_value(name)
                                               : "(none)",
                     (unsigned long long) item->count,
+                    item->count == 1 ? "" : "s",
                     llm_admin_time(last, sizeof(last), item->last / 1000));
 
     (void) json_array_append_new(list, json_string(line));
