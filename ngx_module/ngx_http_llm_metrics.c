@@ -31,6 +31,7 @@ typedef struct {
 static ngx_int_t ngx_http_llm_metrics_init_zone(ngx_shm_zone_t *shm,
     void *data);
 static void ngx_http_llm_metrics_timer(ngx_event_t *ev);
+static int ngx_http_llm_metrics_sample(ngx_http_llm_main_conf_t *mcf);
 static void ngx_http_llm_metrics_look(ngx_http_llm_main_conf_t *mcf);
 static void ngx_http_llm_metrics_look_run(ngx_http_llm_task_t *task,
     llm_store_t *store, llm_calls_t *calls);
@@ -89,14 +90,22 @@ ngx_http_llm_metrics_init_zone(ngx_shm_zone_t *shm, void *data)
     llm_metrics_t    *m;
     ngx_slab_pool_t  *pool;
 
+    size = llm_metrics_size();
+
     if (data) {
         /* a reload: what was counted stays counted */
+
+        if (!llm_metrics_valid(data, size)) {
+            ngx_log_error(NGX_LOG_EMERG, shm->shm.log, 0, "llm_metrics: the "
+                          "shared zone is of another build: restart nginx");
+            return NGX_ERROR;
+        }
+
         shm->data = data;
         return NGX_OK;
     }
 
     pool = (ngx_slab_pool_t *) shm->shm.addr;
-    size = llm_metrics_size();
 
     /* fresh pages are zero already; touching them would take the memory */
 
@@ -151,6 +160,8 @@ ngx_http_llm_metrics_engines(ngx_cycle_t *cycle,
                       "counts as \"other\": more than %d names were used, or "
                       "that is its name", LLM_METRICS_MODELS);
     }
+
+    llm_metrics_audit_kept(m, mcf->audited);
 }
 
 
@@ -166,28 +177,40 @@ ngx_http_llm_metrics_start(ngx_cycle_t *cycle, ngx_http_llm_main_conf_t *mcf)
     ev->log = cycle->log;
     ev->cancelable = 1;
 
-    ngx_http_llm_metrics_timer(ev);
+    /* the one before may have been a worker's that is gone */
+
+    (void) ngx_http_llm_metrics_sample(mcf);
+    ngx_add_timer(ev, LLM_METRICS_PERIOD);
 }
 
 
-/* in every worker: whoever comes first takes the sample */
+/* whoever takes a sample takes the next one; the other workers wake for no more
+ * than to see that somebody does */
 
 static void
 ngx_http_llm_metrics_timer(ngx_event_t *ev)
 {
+    int                        taken;
     ngx_http_llm_main_conf_t  *mcf = ev->data;
 
     if (ngx_exiting || ngx_terminate) {
         return;
     }
 
+    taken = ngx_http_llm_metrics_sample(mcf);
+
+    ngx_add_timer(ev, taken ? LLM_METRICS_PERIOD : 3 * LLM_METRICS_PERIOD);
+}
+
+
+static int
+ngx_http_llm_metrics_sample(ngx_http_llm_main_conf_t *mcf)
+{
     ngx_http_llm_metrics_look(mcf);
 
-    (void) llm_metrics_sample(ngx_http_llm_metrics(mcf),
+    return llm_metrics_sample(ngx_http_llm_metrics(mcf),
                               ngx_http_llm_zone(mcf), llm_metrics_clock(),
                               ngx_http_llm_now());
-
-    ngx_add_timer(ev, LLM_METRICS_PERIOD);
 }
 
 

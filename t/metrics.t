@@ -335,6 +335,14 @@ ok((wait_for { complete({})->{status} == 200 }), 'the next one serves');
 $m = comes(1, 'and is up', 'llm_engine_up', %demo);
 ok($m->get('llm_engine_steps_total', %demo) > $steps, 'and goes on counting');
 
+# a trail that is switched off
+
+is($m->get('llm_audit_writable'), 1, 'a trail');
+ok($t->reload($conf =~ s/(%%KEYS%%)/$1 llm_audit off;/r), 'none any more');
+$m = scrape('without a trail it is well-formed');
+is($m->get($_), undef, "no $_")
+    for qw(llm_audit_writable llm_audit_lag_seconds llm_audit_unsigned_seconds);
+
 # configurations
 
 for my $case (

@@ -608,6 +608,13 @@ llm_metrics_audit_unsigned(llm_metrics_t *m, int64_t since)
 }
 
 
+void
+llm_metrics_audit_kept(llm_metrics_t *m, int kept)
+{
+    llm_metrics_put(&m->audit.off, kept ? 0u : 1u);
+}
+
+
 int64_t
 llm_metrics_clock(void)
 {

@@ -134,13 +134,16 @@ void llm_metrics_lost(llm_metrics_t *m, uint64_t n);
  * could not be written.  waiting: the oldest record of process pid that waits
  * was posted at since, 0: none waits; what a dead process said is passed over.
  * writable: 0 or 1.  unsigned: there are records without a signature since
- * then, 0: none; any process, the last says it.
+ * then, 0: none; any process, the last says it.  kept: 0 when the configuration
+ * has no trail, and how one stood is told no more; the master, at init and at
+ * every reload.
  */
 void llm_metrics_audit_committed(llm_metrics_t *m, uint64_t n, uint64_t us);
 void llm_metrics_audit_failed(llm_metrics_t *m, uint64_t n);
 void llm_metrics_audit_waiting(llm_metrics_t *m, pid_t pid, int64_t since);
 void llm_metrics_audit_writable(llm_metrics_t *m, int writable);
 void llm_metrics_audit_unsigned(llm_metrics_t *m, int64_t since);
+void llm_metrics_audit_kept(llm_metrics_t *m, int kept);
 
 /* forget what dead processes said: a worker when it starts, before another
  * process gets the number of one that was killed */

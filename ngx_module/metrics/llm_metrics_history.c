@@ -37,6 +37,8 @@ static void llm_metrics_add_hist(uint64_t bucket[LLM_METRICS_BUCKETS],
     llm_metrics_hist_t *h);
 static uint64_t llm_metrics_worse(uint64_t a, uint64_t b);
 static uint32_t llm_metrics_engine_model(llm_metrics_t *m, const char *name);
+static void llm_metrics_host_audit(llm_metrics_t *m,
+    llm_metrics_host_t *host);
 static void llm_metrics_gpu_rows(llm_metrics_t *m, llm_metrics_host_t *host);
 static void llm_metrics_sample_engine(llm_metrics_t *m, llm_zone_t *zone,
     uint32_t slot, uint32_t i);
@@ -239,7 +241,8 @@ llm_metrics_status(llm_zone_t *zone, const char *name, size_t len)
 }
 
 
-/* it may be of a holder that was killed */
+/* it may be of a holder that was killed; one of another configuration finishes
+ * what it has, and takes nothing */
 
 uint32_t
 llm_metrics_state(llm_zone_t *zone, llm_engine_status_t *st)
@@ -257,6 +260,12 @@ llm_metrics_state(llm_zone_t *zone, llm_engine_status_t *st)
 
     state = llm_metrics_get(&st->state);
 
+    if (state == LLM_ENGINE_READY
+        && llm_metrics_get(&zone->held) != llm_metrics_get(&zone->wanted))
+    {
+        return LLM_ENGINE_LOADING;
+    }
+
     return state <= LLM_ENGINE_FAILED ? state : LLM_ENGINE_NONE;
 }
 
@@ -265,9 +274,6 @@ void
 llm_metrics_now_host(llm_metrics_t *m, llm_zone_t *zone,
     llm_metrics_host_t *host)
 {
-    int64_t   since;
-    uint64_t  writable;
-
     memset(host, 0, sizeof(llm_metrics_host_t));
 
     host->time = llm_metrics_clock();
@@ -278,21 +284,38 @@ llm_metrics_now_host(llm_metrics_t *m, llm_zone_t *zone,
         host->restarts = llm_metrics_get(&zone->deaths);
     }
 
+    llm_metrics_host_audit(m, host);
+    llm_metrics_stores(m, &host->stores);
+    llm_metrics_gpu_rows(m, host);
+}
+
+
+/* of a trail that is no more, who wrote it last has left how it stood */
+
+static void
+llm_metrics_host_audit(llm_metrics_t *m, llm_metrics_host_t *host)
+{
+    int64_t   since;
+    uint64_t  writable;
+
     host->audit_records = llm_metrics_get(&m->audit.records);
     host->audit_failures = llm_metrics_get(&m->audit.failures);
-    host->audit_lag = llm_metrics_audit_lag(m, host->time);
 
     writable = llm_metrics_get(&m->audit.writable);
-    host->audit_writable = writable == 0 ? 2 : writable - 1;
+
+    if (writable == 0 || llm_metrics_get(&m->audit.off)) {
+        host->audit_writable = 2;
+        return;
+    }
+
+    host->audit_writable = writable > 1;
+    host->audit_lag = llm_metrics_audit_lag(m, host->time);
 
     since = llm_metrics_get(&m->audit.since);
 
     if (since > 0 && since < host->time) {
         host->audit_unsigned = (uint64_t) (host->time - since);
     }
-
-    llm_metrics_stores(m, &host->stores);
-    llm_metrics_gpu_rows(m, host);
 }
 
 

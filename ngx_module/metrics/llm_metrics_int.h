@@ -89,6 +89,7 @@ typedef struct {
 typedef struct {
     _Atomic uint64_t  records;
     _Atomic uint64_t  failures;
+    _Atomic uint64_t  off;              /* 1: the configuration has no trail */
     _Atomic uint64_t  writable;         /* 0: not known, 1: no, 2: yes */
     _Atomic int64_t   since;            /* of what is not signed, ms; 0 */
     llm_metrics_hist_t  commit;

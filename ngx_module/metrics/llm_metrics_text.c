@@ -49,6 +49,7 @@ static void llm_text_clients(llm_text_t *t);
 static void llm_text_histograms(llm_text_t *t);
 static void llm_text_engines(llm_text_t *t);
 static void llm_text_kv(llm_text_t *t);
+static int llm_text_has_kv(const llm_text_model_t *x);
 static void llm_text_batches(llm_text_t *t);
 
 
@@ -515,7 +516,7 @@ llm_text_kv(llm_text_t *t)
     for (i = 0; i < t->n_model; i++) {
         x = &t->model[i];
 
-        if (x->status == NULL || x->state != LLM_ENGINE_READY) {
+        if (!llm_text_has_kv(x)) {
             continue;
         }
 
@@ -533,7 +534,7 @@ llm_text_kv(llm_text_t *t)
     for (i = 0; i < t->n_model; i++) {
         x = &t->model[i];
 
-        if (x->status == NULL || x->state != LLM_ENGINE_READY) {
+        if (!llm_text_has_kv(x)) {
             continue;
         }
 
@@ -542,6 +543,18 @@ llm_text_kv(llm_text_t *t)
                  x->label, llm_metrics_get(&x->status->blocks_used),
                  x->label, llm_metrics_get(&x->status->blocks));
     }
+}
+
+
+/* of one that leaves, too: it still has requests */
+
+static int
+llm_text_has_kv(const llm_text_model_t *x)
+{
+    return x->status != NULL
+           && (x->state == LLM_ENGINE_READY
+               || (x->state == LLM_ENGINE_LOADING
+                   && llm_metrics_get(&x->status->blocks_used)));
 }
 
 

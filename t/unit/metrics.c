@@ -444,6 +444,31 @@ test_dead_namer(void)
 }
 
 
+/* a reload takes the trail away: nothing that its last writers said stays */
+
+static void
+test_audit_off(void)
+{
+    llm_metrics_host_t  host;
+
+    llm_metrics_audit_kept(m, 0);
+    llm_metrics_audit_writable(m, 0);
+
+    llm_metrics_now_host(m, NULL, &host);
+    is_int((long long) host.audit_writable, 2, "no trail: not known");
+    is_int((long long) host.audit_lag, 0, "none waits");
+    is_int((long long) host.audit_unsigned, 0, "none is unsigned");
+    is_int((long long) host.audit_records, 3, "what was written was");
+
+    ok(check_text(scrape(NULL)) > 0, "the text is well-formed");
+    ok(strstr(text.data, "llm_audit") == NULL, "without a trail");
+
+    llm_metrics_audit_kept(m, 1);
+    llm_metrics_now_host(m, NULL, &host);
+    is_int((long long) host.audit_writable, 0, "there again, not writable");
+}
+
+
 static void
 test_audit(void)
 {
@@ -466,6 +491,8 @@ test_audit(void)
     ok(strstr(text.data, "\nllm_audit_lag_seconds 1.5") != NULL, "waiting");
     ok(strstr(text.data, "\nllm_audit_unsigned_seconds 5.") != NULL,
        "unsigned");
+
+    test_audit_off();
 
     llm_metrics_audit_waiting(m, getpid(), 0);
     llm_metrics_audit_waiting(m, 0, 1);
@@ -640,6 +667,18 @@ test_engine(void)
     is_int(llm_metrics_now(m, z, NULL, &row), LLM_OK, "of all");
     is_int((long long) row.state, LLM_ENGINE_NONE, "the worst");
     is_int((long long) row.running, 3, "the sum");
+
+    atomic_store(&z->wanted, 7);
+    ok(check_text(scrape(z)) > 0, "a holder of another configuration");
+    ok(has("llm_engine_up{model=\"two\"} 0"), "takes nothing, so is not up");
+    ok(has("llm_num_requests_running{model=\"two\"} 3"), "but runs");
+    ok(has("llm_kv_cache_usage_perc{model=\"two\"} 0.500000"), "in blocks");
+    (void) llm_metrics_now(m, z, "two", &row);
+    is_int((long long) row.state, LLM_ENGINE_LOADING, "the next one loads");
+    is_int((long long) row.running, 3, "what still runs is told");
+    atomic_store(&z->held, 7);
+    ok(check_text(scrape(z)) > 0, "the next one");
+    ok(has("llm_engine_up{model=\"two\"} 1"), "is up");
 
     atomic_store(&z->holder, 0x3ffffffe);
     (void) llm_metrics_now(m, z, "two", &row);
