@@ -378,8 +378,9 @@ struct ngx_http_llm_ctx_s {
     unsigned                silent:1;   /* nothing was sent since the timer */
     unsigned                finished:1; /* the last bytes were passed on */
     unsigned                health:1;   /* /healthz, /readyz */
-    unsigned                looks:1;    /* GET status: it tells of the trail,
-                                           and is not held by it */
+    unsigned                looks:1;    /* llm_metrics, GET status, let in:
+                                           they tell of the trail, and are not
+                                           held by it */
     unsigned                replace:1;  /* filter: our error for the core's */
     unsigned                replaced:1;
     unsigned                keeps:1;    /* kept is all of it so far */

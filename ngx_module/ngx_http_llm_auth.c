@@ -181,7 +181,7 @@ ngx_http_llm_let_in(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         rc = NGX_OK;
     }
 
-    if (rc == NGX_DONE || lcf->engine.len || lcf->admin
+    if (rc == NGX_DONE || lcf->engine.len || lcf->admin || lcf->metrics
         || !ngx_http_llm_audited(r))
     {
         return rc;

@@ -604,6 +604,7 @@ ngx_http_llm_metrics_handler(ngx_http_request_t *r)
     int                        rc;
     llm_buf_t                 *text;
     ngx_str_t                  allow;
+    ngx_http_llm_ctx_t        *ctx;
     ngx_pool_cleanup_t        *cln;
     ngx_http_llm_main_conf_t  *mcf;
 
@@ -631,6 +632,15 @@ ngx_http_llm_metrics_handler(ngx_http_request_t *r)
     text = cln->data;
     ngx_memzero(text, sizeof(llm_buf_t));
     cln->handler = ngx_http_llm_metrics_free;
+
+    /* what tells that the audit trail can't be written needs no record there;
+     * who was refused has one */
+
+    ctx = ngx_http_llm_get_ctx(r);
+
+    if (ctx) {
+        ctx->looks = 1;
+    }
 
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 

@@ -402,12 +402,6 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->auth, prev->auth, NGX_CONF_UNSET);
     ngx_conf_merge_uint_value(conf->role, prev->role, LLM_ROLE_USER);
-
-    if (conf->metrics && conf->audit_said == NGX_CONF_UNSET) {
-        /* else a trail that can't be written kept its own alert back */
-        conf->audit_said = 0;
-    }
-
     ngx_conf_merge_value(conf->audit_said, prev->audit_said, NGX_CONF_UNSET);
     ngx_conf_merge_value(conf->audit_content, prev->audit_content, 0);
 

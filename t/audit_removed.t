@@ -32,6 +32,7 @@ http {
         location /page { llm_auth on; }
         location /off/ { llm_auth on; llm_audit off; alias %%DIR%%/html/; }
         location /admin/ { llm_auth on; llm_admin; }
+        location = /metrics { llm_auth on; llm_metrics; }
     }
 }
 END
@@ -64,6 +65,10 @@ is($r->json->{error}{code}, 'audit_unavailable', 'it says why');
 like($t->error_log, qr/audit\.mdb: it was removed/, 'so does the log');
 is($t->get('/off/page', key => $key)->{status}, 200,
    'what is not audited is answered');
+$r = $t->get('/metrics', key => $key);
+is($r->{status}, 200, 'a scrape is answered');
+like($r->{body}, qr/^llm_audit_writable 0$/m, 'and tells of it');
+is($t->get('/metrics')->{status}, 503, 'but to nobody without a key');
 $r = $t->admin('POST', "keys/$bad_id/revoke", {}, key => $admin);
 is($r->{status}, 503, 'a revocation has no answer');
 is($t->get('/off/page', key => $bad)->{status}, 401, 'and is made');
