@@ -133,5 +133,5 @@ fi
 
 if [[ " ${missing[*]} " == *' prometheus '* ]] && [ -d /run/systemd/system ]
 then
-    "${root[@]}" systemctl disable --quiet prometheus.service || true
+    "${root[@]}" systemctl disable --now --quiet prometheus.service || true
 fi
