@@ -20,7 +20,7 @@ _Static_assert(LLM_METRICS_FINISHES == LLM_FINISH_ERROR + 1, "finishes");
 
 
 static uint32_t llm_metrics_find(llm_metrics_name_t *table, uint32_t n,
-    uint32_t first, const char *name, size_t len, int add);
+    int spread, const char *name, size_t len, int add);
 static int llm_metrics_is(llm_metrics_name_t *n, uint64_t hash,
     const uint64_t *word, size_t len);
 static void llm_metrics_publish(llm_metrics_name_t *n, uint64_t hash,
@@ -159,18 +159,18 @@ llm_metrics_model(llm_metrics_t *m, const char *name, size_t len, int add)
 
 
 /*
- * The place of a name among n, looked for from the first one on and around;
- * n: it is not there, or with add: there is no room, or it is "other" or
- * "none", which have their own places.  Names that a label
- * could not tell apart are one.
+ * The place of a name among n, looked for from the first one on, or with
+ * spread from the one that its hash says, and around.  n: it is not there, or
+ * with add: there is no room, or it is "other" or "none", which have their own
+ * places.  Names that a label could not tell apart are one.
  */
 
 static uint32_t
-llm_metrics_find(llm_metrics_name_t *table, uint32_t n, uint32_t first,
+llm_metrics_find(llm_metrics_name_t *table, uint32_t n, int spread,
     const char *name, size_t len, int add)
 {
     char                 text[LLM_METRICS_NAME + 1];
-    uint32_t             i, k;
+    uint32_t             i, k, first;
     uint64_t             hash, state, word[LLM_METRICS_NAME / 8];
     llm_metrics_name_t  *e;
 
@@ -184,6 +184,7 @@ llm_metrics_find(llm_metrics_name_t *table, uint32_t n, uint32_t first,
     memcpy(word, text, len);
 
     hash = llm_metrics_hash(text, len);
+    first = spread ? (uint32_t) ((hash >> 8) % n) : 0;
 
     for (i = 0; i < n; i++) {
         k = (uint32_t) ((first + i) % n);
@@ -444,10 +445,8 @@ llm_metrics_request_client(llm_metrics_t *m, const llm_metrics_request_t *q)
     uint32_t               i;
     llm_metrics_client_t  *client;
 
-    i = (uint32_t) (llm_metrics_hash(q->client, q->client_len) >> 8);
-    i = llm_metrics_find(m->client_name, LLM_METRICS_CLIENTS,
-                         i % LLM_METRICS_CLIENTS, q->client, q->client_len,
-                         1);
+    i = llm_metrics_find(m->client_name, LLM_METRICS_CLIENTS, 1, q->client,
+                         q->client_len, 1);
 
     client = &m->client[i];
 

@@ -335,6 +335,34 @@ test_requests(void)
 }
 
 
+/* the same label twice would make the whole text invalid */
+
+static void
+test_client_names(void)
+{
+    size_t                    i;
+    llm_metrics_request_t     q;
+    static const char *const  names[] = {
+        "a\001z", "a\002z", "a?z", "\377\376", "\376\377"
+    };
+
+    fresh();
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        memset(&q, 0, sizeof(q));
+        q.model = LLM_METRICS_NOMODEL;
+        q.status = 200;
+        q.client = names[i];
+        q.client_len = strlen(names[i]);
+        llm_metrics_request(m, &q);
+    }
+
+    ok(check_text(scrape(NULL)) > 0, "clients with hostile names");
+    ok(has("llm_client_requests_total{client=\"a?z\"} 3"), "are one");
+    ok(has("llm_client_requests_total{client=\"??\"} 2"), "and another");
+}
+
+
 static void
 test_names(void)
 {
@@ -838,6 +866,7 @@ main(void)
     test_histograms();
     test_requests();
     test_names();
+    test_client_names();
     test_dead_namer();
     test_audit();
     test_history();
