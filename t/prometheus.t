@@ -360,10 +360,13 @@ is(join(', ', sort keys %{ firing() }), '', 'nothing fires');
 
 test_errors();
 
-my @bad = map { "$_->{name}: $_->{lastError}" }
-          grep { $_->{health} ne 'ok' }
-          map { @{ $_->{rules} } } @{ ask('rules')->{groups} };
-is("@bad", '', 'every rule can be judged');
+# what promtool's invented series do not show: no rule fails with real ones
+my $groups = ask('rules') || {};
+my @rules = map { @{ $_->{rules} } } @{ $groups->{groups} || [] };
+cmp_ok(scalar @rules, '>', 20, 'the rules are loaded');
+is(join("\n", map { "$_->{name}: " . ($_->{lastError} || $_->{health}) }
+              grep { $_->{health} ne 'ok' } @rules),
+   '', 'each can be evaluated');
 
 test_restart();
 
