@@ -32,6 +32,7 @@
 #define LLM_LABEL_FINGERPRINT  "nginx-llm audit fingerprint v1"
 #define LLM_LABEL_CONTENT      "nginx-llm audit content v1"
 #define LLM_LABEL_SIGN         "nginx-llm audit sign v1"
+#define LLM_LABEL_EPOCH        "nginx-llm audit epoch mac v1"
 
 /* what is signed begins with one of these */
 #define LLM_SIGNED_CHECKPOINT  "nginx-llm audit checkpoint v1\n"
@@ -53,6 +54,8 @@ static int llm_audit_epoch_reseal(llm_audit_t *a, uint32_t newest, char *err,
     size_t errlen);
 static void llm_audit_epoch_pack(uint8_t p[LLM_AUDIT_EPOCH_SIZE],
     const llm_audit_epoch_t *ep);
+static void llm_audit_epoch_mac(const llm_audit_keys_t *k,
+    const llm_audit_epoch_t *ep, uint8_t mac[LLM_AUDIT_HASH]);
 static size_t llm_audit_checkpoint_text(uint8_t *p, uint32_t epoch,
     uint64_t number, int64_t time, const uint8_t *hash);
 static size_t llm_audit_epoch_text(uint8_t *p, uint32_t epoch,
@@ -72,6 +75,38 @@ llm_audit_epoch_pack(uint8_t p[LLM_AUDIT_EPOCH_SIZE],
     llm_le_put(p + 8, (uint64_t) ep->time, 8);
     memcpy(p + 16, ep->public_key, LLM_AUDIT_PUBLIC);
     memcpy(p + 16 + LLM_AUDIT_PUBLIC, ep->sealed, sizeof(ep->sealed));
+    memcpy(p + 16 + LLM_AUDIT_PUBLIC + sizeof(ep->sealed), ep->mac,
+           LLM_AUDIT_HASH);
+}
+
+
+int
+llm_audit_epoch_mac_check(const llm_audit_keys_t *k,
+    const llm_audit_epoch_t *ep)
+{
+    uint8_t  mac[LLM_AUDIT_HASH];
+
+    llm_audit_epoch_mac(k, ep, mac);
+
+    return CRYPTO_memcmp(mac, ep->mac, sizeof(mac)) == 0;
+}
+
+
+/* what the public key, the version and the time were when it began: the root
+ * is sealed for itself, and anew */
+
+static void
+llm_audit_epoch_mac(const llm_audit_keys_t *k, const llm_audit_epoch_t *ep,
+    uint8_t mac[LLM_AUDIT_HASH])
+{
+    size_t   n;
+    uint8_t  p[sizeof(LLM_LABEL_EPOCH) - 1 + LLM_AUDIT_EPOCH_SIZE];
+
+    n = sizeof(LLM_LABEL_EPOCH) - 1;
+
+    memcpy(p, LLM_LABEL_EPOCH, n);
+    llm_audit_epoch_pack(p + n, ep);
+    llm_hmac(&k->head, p, n + 16 + LLM_AUDIT_PUBLIC, mac);
 }
 
 
@@ -111,6 +146,8 @@ llm_audit_epoch_get(llm_audit_t *a, MDB_txn *txn, uint32_t epoch,
     ep->time = (int64_t) llm_le_get(p + 8, 8);
     memcpy(ep->public_key, p + 16, LLM_AUDIT_PUBLIC);
     memcpy(ep->sealed, p + 16 + LLM_AUDIT_PUBLIC, sizeof(ep->sealed));
+    memcpy(ep->mac, p + 16 + LLM_AUDIT_PUBLIC + sizeof(ep->sealed),
+           LLM_AUDIT_HASH);
 
     return LLM_OK;
 }
@@ -138,14 +175,21 @@ llm_audit_epoch_put(llm_audit_t *a, const llm_audit_epoch_t *ep, char *err,
 }
 
 
+/* they have no holes: a number that is not theirs is not counted to */
+
 uint32_t
 llm_audit_epoch_last(llm_audit_t *a, MDB_txn *txn)
 {
     uint32_t     epoch;
     MDB_val      k, v;
+    MDB_stat     st;
     MDB_cursor  *cursor;
 
     epoch = 0;
+
+    if (mdb_stat(txn, a->shared->epochs, &st) != 0) {
+        return 0;
+    }
 
     if (mdb_cursor_open(txn, a->shared->epochs, &cursor) != 0) {
         return 0;
@@ -157,7 +201,7 @@ llm_audit_epoch_last(llm_audit_t *a, MDB_txn *txn)
 
     mdb_cursor_close(cursor);
 
-    return epoch;
+    return epoch == st.ms_entries ? epoch : 0;
 }
 
 
@@ -187,10 +231,12 @@ llm_audit_keys(llm_audit_t *a, MDB_txn *txn, uint32_t epoch,
         return rc;
     }
 
-    if (memcmp(k->public_key, ep.public_key, LLM_AUDIT_PUBLIC) != 0) {
+    if (memcmp(k->public_key, ep.public_key, LLM_AUDIT_PUBLIC) != 0
+        || !llm_audit_epoch_mac_check(k, &ep))
+    {
         llm_audit_keys_free(k);
-        return llm_err(err, errlen, LLM_INVALID, "%s: epoch %u: another "
-                       "public key than its root's", a->shared->path, epoch);
+        return llm_err(err, errlen, LLM_INVALID, "%s: epoch %u: it was "
+                       "changed", a->shared->path, epoch);
     }
 
     *keys = llm_audit_keys_add(a->shared, k);
@@ -389,12 +435,21 @@ llm_audit_epoch_new(llm_audit_env_t *e, uint32_t epoch, int64_t time,
 
         } else {
             memcpy(ep->public_key, (*keys)->public_key, LLM_AUDIT_PUBLIC);
+            llm_audit_epoch_mac(*keys, ep, ep->mac);
         }
     }
 
     OPENSSL_cleanse(root, sizeof(root));
 
     return rc;
+}
+
+
+int
+llm_audit_epoch_none(llm_audit_t *a, char *err, size_t errlen)
+{
+    return llm_err(err, errlen, LLM_INVALID, "%s: epochs are missing, or "
+                   "there are others (llmctl audit verify)", a->shared->path);
 }
 
 
@@ -412,8 +467,7 @@ llm_audit_epoch_load(llm_audit_t *a, char *err, size_t errlen)
     a->newest = llm_audit_epoch_last(a, a->wtxn);
 
     if (a->newest == 0) {
-        return llm_err(err, errlen, LLM_INVALID, "%s: it has no epoch",
-                       a->shared->path);
+        return llm_audit_epoch_none(a, err, errlen);
     }
 
     for (epoch = a->newest; epoch != 0; epoch--) {
@@ -611,6 +665,10 @@ llm_audit_sealed(llm_audit_t *a, uint32_t version, char *err, size_t errlen)
     }
 
     last = llm_audit_epoch_last(a, txn);
+
+    if (last == 0) {
+        rc = llm_audit_epoch_none(a, err, errlen);
+    }
 
     for (epoch = 1; epoch <= last && rc == LLM_OK; epoch++) {
         rc = llm_audit_epoch_get(a, txn, epoch, &ep, err, errlen);

@@ -23,6 +23,9 @@
 #include "llm_audit_proof.h"
 
 
+#define LLM_AUDIT_INDEX_KEY  511        /* LMDB's own limit */
+
+
 #define LLM_AUDIT_STRETCH     16384
 #define LLM_AUDIT_TOLD_MAX    100       /* of wrong entries */
 
@@ -190,7 +193,7 @@ llm_audit_each_entry(llm_audit_proof_t *p, MDB_dbi dbi, llm_audit_entry_pt f)
 {
     int          i, n, rc;
     size_t       len;
-    uint8_t      last[64];
+    uint8_t      last[LLM_AUDIT_INDEX_KEY];
     MDB_val      k, v;
     MDB_cursor  *cursor;
 

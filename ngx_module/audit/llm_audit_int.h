@@ -178,7 +178,8 @@ typedef struct {
 
 
 #define LLM_AUDIT_EPOCH_SIZE  (16 + LLM_AUDIT_PUBLIC                          \
-                               + LLM_AUDIT_ROOT + LLM_SEAL_MORE)
+                               + LLM_AUDIT_ROOT + LLM_SEAL_MORE               \
+                               + LLM_AUDIT_HASH)
 
 typedef struct {
     uint32_t              epoch;        /* from 1 */
@@ -189,6 +190,10 @@ typedef struct {
     /* the root; its first four bytes are the version that it is sealed under,
      * little-endian */
     uint8_t               sealed[LLM_AUDIT_ROOT + LLM_SEAL_MORE];
+
+    /* of what stands before the root, under its own key of marks, which begin
+     * otherwise */
+    uint8_t               mac[LLM_AUDIT_HASH];
 } llm_audit_epoch_t;
 
 
@@ -345,8 +350,13 @@ int llm_audit_head_read(llm_audit_env_t *e, llm_audit_mark_t *m, int *proven,
 int llm_audit_epoch_get(llm_audit_t *a, MDB_txn *txn, uint32_t epoch,
     llm_audit_epoch_t *ep, char *err, size_t errlen);
 
-/* 0: there is none */
+/* 0: there is none, or numbers are missing; and what to say then */
 uint32_t llm_audit_epoch_last(llm_audit_t *a, MDB_txn *txn);
+int llm_audit_epoch_none(llm_audit_t *a, char *err, size_t errlen);
+
+/* 1: the MAC is right */
+int llm_audit_epoch_mac_check(const llm_audit_keys_t *k,
+    const llm_audit_epoch_t *ep);
 
 /* LLM_NOTFOUND: no such epoch, or its version of the secret is not open, or
  * there is no secret.  LLM_INVALID: the seal is broken */

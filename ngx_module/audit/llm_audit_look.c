@@ -21,6 +21,11 @@ static int llm_audit_call_txn(llm_audit_match_t *m, uint64_t number,
     int *fits);
 static int llm_audit_find_txn(llm_audit_t *a, MDB_txn *txn, int64_t time,
     uint64_t *number, char *err, size_t errlen);
+static int llm_audit_hour_check(llm_audit_t *a, MDB_txn *txn, int64_t hour,
+    uint64_t number, char *err, size_t errlen);
+static int llm_audit_hour_after(llm_audit_t *a, MDB_txn *txn, int64_t hour,
+    char *err, size_t errlen);
+static int llm_audit_hour_damaged(llm_audit_t *a, char *err, size_t errlen);
 static int llm_audit_content_of(llm_audit_t *a, MDB_txn *txn,
     uint64_t *number, char *err, size_t errlen);
 static int llm_audit_checkpoint_txn(llm_audit_t *a, MDB_txn *txn,
@@ -130,7 +135,7 @@ llm_audit_find_txn(llm_audit_t *a, MDB_txn *txn, int64_t time,
     MDB_val   v;
     uint64_t  first, high, last, low, middle;
 
-    rc = llm_audit_range(a, txn, &first, &last, err, errlen);
+    rc = llm_audit_range(a, txn, &first, &last, NULL, err, errlen);
     if (rc != LLM_OK) {
         return rc;
     }
@@ -203,27 +208,105 @@ llm_audit_hour(llm_audit_t *a, MDB_txn *txn, int64_t hour, uint64_t *number,
     }
 
     if (rc == MDB_NOTFOUND) {
-        return LLM_OK;
+        return llm_audit_hour_after(a, txn, hour, err, errlen);
     }
 
     if (rc != 0) {
         return llm_audit_error(a, rc, "hours", err, errlen);
     }
 
-    if (llm_audit_number(&v, number) != LLM_OK) {
-        return llm_err(err, errlen, LLM_INVALID, "%s: hours: damaged (llmctl "
-                       "audit verify)", a->shared->path);
+    if (llm_audit_number(&v, number) != LLM_OK || *number == 0) {
+        return llm_audit_hour_damaged(a, err, errlen);
+    }
+
+    return llm_audit_hour_check(a, txn, hour, *number, err, errlen);
+}
+
+
+/*
+ * The one before is older than the hour, and it itself is not: an entry that
+ * was changed or dropped would hide calls.
+ */
+
+static int
+llm_audit_hour_check(llm_audit_t *a, MDB_txn *txn, int64_t hour,
+    uint64_t number, char *err, size_t errlen)
+{
+    int       i, rc;
+    int64_t   time;
+    MDB_val   v;
+    uint64_t  first, last, n;
+
+    for (i = 0; i < 2; i++) {
+        n = number - (uint64_t) i;
+
+        rc = n != 0 ? llm_audit_get(a, txn, n, &v, NULL, 0) : LLM_NOTFOUND;
+
+        /* of the first hour some may have been dropped */
+
+        if (rc == LLM_NOTFOUND
+            && llm_audit_range(a, txn, &first, &last, NULL, NULL, 0) == LLM_OK
+            && n < first)
+        {
+            return LLM_OK;
+        }
+
+        if (rc != LLM_OK || v.mv_size < LLM_AUDIT_FIXED) {
+            return llm_audit_hour_damaged(a, err, errlen);
+        }
+
+        time = (int64_t) llm_le_get((const uint8_t *) v.mv_data + 8, 8);
+
+        if ((time / LLM_AUDIT_HOUR_MS >= hour) == (i == 1)) {
+            return llm_audit_hour_damaged(a, err, errlen);
+        }
     }
 
     return LLM_OK;
 }
 
 
+/* it is after the last record */
+
+static int
+llm_audit_hour_after(llm_audit_t *a, MDB_txn *txn, int64_t hour, char *err,
+    size_t errlen)
+{
+    int       rc;
+    MDB_val   v;
+    uint64_t  first, last;
+
+    rc = llm_audit_range(a, txn, &first, &last, NULL, err, errlen);
+
+    if (rc == LLM_OK && last >= first) {
+        rc = llm_audit_get(a, txn, last, &v, err, errlen);
+
+        if (rc == LLM_OK
+            && (v.mv_size < LLM_AUDIT_FIXED
+                || (int64_t) llm_le_get((const uint8_t *) v.mv_data + 8, 8)
+                   / LLM_AUDIT_HOUR_MS >= hour))
+        {
+            rc = llm_audit_hour_damaged(a, err, errlen);
+        }
+    }
+
+    return rc;
+}
+
+
+static int
+llm_audit_hour_damaged(llm_audit_t *a, char *err, size_t errlen)
+{
+    return llm_err(err, errlen, LLM_INVALID, "%s: the index of hours is "
+                   "damaged (llmctl audit verify)", a->shared->path);
+}
+
+
 int
 llm_audit_range(llm_audit_t *a, MDB_txn *txn, uint64_t *first,
-    uint64_t *last, char *err, size_t errlen)
+    uint64_t *last, int *nameless, char *err, size_t errlen)
 {
-    int          rc;
+    int          bad, rc;
     MDB_val      k, v;
     MDB_cursor  *cursor;
 
@@ -235,20 +318,35 @@ llm_audit_range(llm_audit_t *a, MDB_txn *txn, uint64_t *first,
         return llm_audit_error(a, rc, "records", err, errlen);
     }
 
+    bad = 0;
     rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
 
-    if (rc == 0 && llm_audit_number(&k, first) == LLM_OK) {
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+    while (rc == 0 && llm_audit_number(&k, first) != LLM_OK) {
+        bad = 1;
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
 
-        if (rc == 0) {
-            (void) llm_audit_number(&k, last);
-        }
+    if (rc == 0) {
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+    }
+
+    while (rc == 0 && llm_audit_number(&k, last) != LLM_OK) {
+        bad = 1;
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
     }
 
     mdb_cursor_close(cursor);
 
     if (rc != 0 && rc != MDB_NOTFOUND) {
         return llm_audit_error(a, rc, "records", err, errlen);
+    }
+
+    if (nameless != NULL) {
+        *nameless = bad;
+
+    } else if (bad) {
+        return llm_err(err, errlen, LLM_INVALID, "%s: a record has no number "
+                       "(llmctl audit verify)", a->shared->path);
     }
 
     return LLM_OK;
@@ -258,11 +356,19 @@ llm_audit_range(llm_audit_t *a, MDB_txn *txn, uint64_t *first,
 int
 llm_audit_number(const MDB_val *v, uint64_t *number)
 {
+    uint64_t  n;
+
     if (v->mv_size != 8) {
         return LLM_INVALID;
     }
 
-    *number = llm_be_get(v->mv_data, 8);
+    n = llm_be_get(v->mv_data, 8);
+
+    if (n > LLM_AUDIT_NUMBER) {
+        return LLM_INVALID;
+    }
+
+    *number = n;
 
     return LLM_OK;
 }
@@ -300,9 +406,11 @@ static int
 llm_audit_content_of(llm_audit_t *a, MDB_txn *txn, uint64_t *number,
     char *err, size_t errlen)
 {
-    int      rc;
-    uint8_t  be[8];
-    MDB_val  k, v;
+    int                  rc;
+    uint8_t              be[8];
+    MDB_val              k, v;
+    uint64_t             close;
+    llm_audit_record_t   r;
 
     llm_be_put(be, *number, 8);
     k.mv_data = be;
@@ -310,12 +418,29 @@ llm_audit_content_of(llm_audit_t *a, MDB_txn *txn, uint64_t *number,
 
     rc = mdb_get(txn, a->shared->closes, &k, &v);
 
-    if (rc == 0) {
-        (void) llm_audit_number(&v, number);
+    if (rc == MDB_NOTFOUND) {
+        return LLM_OK;
     }
 
-    return rc == 0 || rc == MDB_NOTFOUND
-           ? LLM_OK : llm_audit_error(a, rc, "closes", err, errlen);
+    if (rc != 0) {
+        return llm_audit_error(a, rc, "closes", err, errlen);
+    }
+
+    /* another call's would be given as this one's */
+
+    if (llm_audit_number(&v, &close) != LLM_OK
+        || llm_audit_get(a, txn, close, &v, NULL, 0) != LLM_OK
+        || llm_audit_unpack(v.mv_data, v.mv_size, &r) != LLM_OK
+        || r.type != LLM_AUDIT_CLOSE || r.number != *number)
+    {
+        return llm_err(err, errlen, LLM_INVALID, "%s: record %llu: the index "
+                       "of closing records is damaged (llmctl audit verify)",
+                       a->shared->path, (unsigned long long) *number);
+    }
+
+    *number = close;
+
+    return LLM_OK;
 }
 
 
@@ -476,17 +601,13 @@ llm_audit_key_each(llm_audit_t *a,
         last = llm_audit_epoch_last(a, txn);
         epoch++;
 
-        rc = epoch <= last
-             ? llm_audit_key_txn(a, txn, epoch, &key, err, errlen) : LLM_OK;
+        rc = last == 0
+             ? llm_audit_epoch_none(a, err, errlen)
+             : llm_audit_key_txn(a, txn, epoch, &key, err, errlen);
 
         llm_audit_read_end(a, txn);
 
-        if (rc == LLM_NOTFOUND) {           /* all of it was pruned */
-            rc = LLM_OK;
-            continue;
-        }
-
-        if (rc == LLM_OK && epoch <= last) {
+        if (rc == LLM_OK) {
             rc = each(data, &key);
         }
 

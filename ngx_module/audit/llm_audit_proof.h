@@ -19,6 +19,7 @@
 
 
 #define LLM_AUDIT_SHIFTS   16       /* records put in or taken out, at most */
+#define LLM_AUDIT_SIGNERS  4096
 #define LLM_AUDIT_BAD_MAX  4096     /* ranges; beyond, indexes are not judged */
 
 
@@ -86,6 +87,7 @@ typedef struct {
     uint64_t                   from;        /* the first not signed then */
     int                        doubtful;    /* the one before was changed */
     int                        unread;      /* it can't be read */
+    int                        nameless;    /* one without a number was told */
     uint64_t                   malformed;   /* the first such in a run */
 
     /* of the one before, told when its hash is right */
@@ -94,6 +96,7 @@ typedef struct {
     /* signatures */
     llm_audit_signer_t        *signer;
     size_t                     n_signer;
+    int                        many;        /* more than there can be */
     uint64_t                   signed_to;   /* by a right one, trusted or not */
     int                        forged;      /* a wrong one was told since */
     int                        proven;      /* a trusted one was seen */

@@ -53,7 +53,9 @@ static int llm_audit_walk_bounds(llm_audit_walk_t *w, int64_t since,
 static int llm_audit_walk_stretch(llm_audit_walk_t *w);
 static int llm_audit_walk_more(llm_audit_walk_t *w);
 static int llm_audit_walk_next(llm_audit_walk_t *w, MDB_val *v);
+static int llm_audit_walk_missing(llm_audit_walk_t *w, uint64_t number);
 static int llm_audit_walk_seek(llm_audit_walk_t *w, MDB_val *k, MDB_val *v);
+static int llm_audit_walk_odd(const llm_audit_walk_t *w, const MDB_val *k);
 static int llm_audit_walk_here(llm_audit_walk_t *w, const MDB_val *k,
     uint64_t *number);
 static int llm_audit_request_time(const char *request, int64_t *time);
@@ -177,7 +179,8 @@ llm_audit_walk_bounds(llm_audit_walk_t *w, int64_t since, int64_t until)
     llm_audit_match_t        *m = &w->match;
     const llm_audit_query_t  *q = m->q;
 
-    rc = llm_audit_range(m->a, m->txn, &first, &last, m->err, m->errlen);
+    rc = llm_audit_range(m->a, m->txn, &first, &last, NULL, m->err,
+                         m->errlen);
     if (rc != LLM_OK) {
         return rc;
     }
@@ -278,11 +281,13 @@ llm_audit_walk_stretch(llm_audit_walk_t *w)
 static int
 llm_audit_walk_next(llm_audit_walk_t *w, MDB_val *v)
 {
-    int                rc;
+    int                again, rc;
     MDB_val            k;
     uint8_t            be[8];
     uint64_t           number;
     llm_audit_match_t *m = &w->match;
+
+    again = w->placed;
 
     if (w->placed) {
         rc = mdb_cursor_get(w->cursor, &k, v,
@@ -297,8 +302,27 @@ llm_audit_walk_next(llm_audit_walk_t *w, MDB_val *v)
     }
 
     if (rc == MDB_NOTFOUND || !llm_audit_walk_here(w, &k, &number)) {
+
+        /* older ones may have been pruned; else numbers go on to the end, and
+         * what stands in between would hide them */
+
+        if (rc == 0 ? llm_audit_walk_odd(w, &k)
+                    : m->q->key == NULL && m->q->oldest)
+        {
+            return llm_audit_walk_missing(w, m->q->oldest ? w->low
+                                                          : w->high - 1);
+        }
+
         w->end = 1;
         return LLM_OK;
+    }
+
+    /* numbers have no holes; what is older may be pruned meanwhile */
+
+    if (m->q->key == NULL && (again || !m->q->oldest)
+        && number != (m->q->oldest ? w->low : w->high - 1))
+    {
+        return llm_audit_walk_missing(w, m->q->oldest ? w->low : w->high - 1);
     }
 
     w->number = number;
@@ -320,13 +344,20 @@ llm_audit_walk_next(llm_audit_walk_t *w, MDB_val *v)
     rc = mdb_get(m->txn, m->a->shared->records, &k, v);
 
     if (rc == MDB_NOTFOUND) {
-        return llm_err(m->err, m->errlen, LLM_INVALID, "%s: record %llu is "
-                       "missing (llmctl audit verify)", m->a->shared->path,
-                       (unsigned long long) number);
+        return llm_audit_walk_missing(w, number);
     }
 
     return rc == 0 ? LLM_OK
                    : llm_audit_error(m->a, rc, "query", m->err, m->errlen);
+}
+
+
+static int
+llm_audit_walk_missing(llm_audit_walk_t *w, uint64_t number)
+{
+    return llm_err(w->match.err, w->match.errlen, LLM_INVALID, "%s: record "
+                   "%llu is missing (llmctl audit verify)",
+                   w->match.a->shared->path, (unsigned long long) number);
 }
 
 
@@ -361,6 +392,17 @@ llm_audit_walk_seek(llm_audit_walk_t *w, MDB_val *k, MDB_val *v)
     }
 
     return rc == 0 ? mdb_cursor_get(w->cursor, k, v, MDB_PREV) : rc;
+}
+
+
+/* 1: it can't be there, where more is to come */
+
+static int
+llm_audit_walk_odd(const llm_audit_walk_t *w, const MDB_val *k)
+{
+    return w->match.q->key == NULL
+           || (k->mv_size != LLM_AUDIT_ID + 8 && k->mv_size >= LLM_AUDIT_ID
+               && memcmp(k->mv_data, w->match.key, LLM_AUDIT_ID) == 0);
 }
 
 

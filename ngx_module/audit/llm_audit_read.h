@@ -69,19 +69,24 @@ void llm_audit_match_end_of(llm_audit_call_t *call,
 
 
 /* llm_audit_look.c: in a transaction.  The first number of the first hour from
- * that one on that has any; 0: none has */
+ * that one on that has any; 0: none has.  LLM_INVALID: the records on both
+ * sides say that it is not */
 int llm_audit_hour(llm_audit_t *a, MDB_txn *txn, int64_t hour,
     uint64_t *number, char *err, size_t errlen);
 
-/* the numbers that are there, by the records; *first > *last: none */
+/* the numbers that are there, by the records; *first > *last: none.  nameless:
+ * there is one without a number; NULL: that is LLM_INVALID */
 int llm_audit_range(llm_audit_t *a, MDB_txn *txn, uint64_t *first,
-    uint64_t *last, char *err, size_t errlen);
+    uint64_t *last, int *nameless, char *err, size_t errlen);
 
 /* of the record that it lies with; as llm_audit_content() */
 int llm_audit_content_read(llm_audit_t *a, MDB_txn *txn, uint64_t number,
     char what, uint32_t choice, llm_buf_t *text, char *err, size_t errlen);
 
-/* v: of 8 bytes, big-endian; LLM_INVALID */
+/* v: of 8 bytes, big-endian, LLM_AUDIT_NUMBER at most: one more, and some, can
+ * be counted still.  LLM_INVALID: *number is as it was */
+#define LLM_AUDIT_NUMBER  ((uint64_t) INT64_MAX / 2)
+
 int llm_audit_number(const MDB_val *v, uint64_t *number);
 
 

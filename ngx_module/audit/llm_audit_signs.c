@@ -246,6 +246,15 @@ llm_audit_judge_epochs(llm_audit_proof_t *p)
         mdb_cursor_close(cursor);
     }
 
+    /* with the secret those that are not the trail's were told */
+
+    if (p->a->shared->secret == NULL
+        && llm_audit_epoch_last(p->a, p->txn) == 0)
+    {
+        llm_audit_tell(p, LLM_AUDIT_MALFORMED, 0, "epochs are missing, or "
+                       "there are others");
+    }
+
     return rc == 0 || rc == MDB_NOTFOUND
            ? LLM_OK : llm_audit_error(p->a, rc, "epochs", p->err, p->errlen);
 }
@@ -274,6 +283,20 @@ llm_audit_signer(llm_audit_proof_t *p, uint32_t epoch)
         if (p->signer[i - 1].epoch == epoch) {
             return &p->signer[i - 1];
         }
+    }
+
+    /* an epoch is a rotation: so many there are not, and each costs */
+
+    if (p->n_signer == LLM_AUDIT_SIGNERS) {
+
+        if (!p->many) {
+            p->many = 1;
+            llm_audit_tell(p, LLM_AUDIT_MALFORMED, 0, "there are more than "
+                           "%d epochs, the others are not looked at",
+                           LLM_AUDIT_SIGNERS);
+        }
+
+        return NULL;
     }
 
     s = realloc(p->signer, (p->n_signer + 1) * sizeof(llm_audit_signer_t));
@@ -331,7 +354,8 @@ llm_audit_signer_load(llm_audit_proof_t *p, llm_audit_signer_t *s)
                                sizeof(err));
 
     if (rc == LLM_OK) {
-        s->trusted = memcmp(s->key, keys->public_key, sizeof(s->key)) == 0;
+        s->trusted = memcmp(s->key, keys->public_key, sizeof(s->key)) == 0
+                     && llm_audit_epoch_mac_check(keys, &ep);
         llm_audit_keys_free(keys);
 
         if (s->trusted) {

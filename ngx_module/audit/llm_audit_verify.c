@@ -35,6 +35,7 @@ static void llm_audit_proof_file(llm_audit_proof_t *p);
 static int llm_audit_proof_mark(llm_audit_proof_t *p, uint8_t kind,
     llm_audit_mark_t *m);
 static int llm_audit_proof_first(llm_audit_proof_t *p);
+static void llm_audit_proof_nameless(llm_audit_proof_t *p, uint64_t number);
 static int llm_audit_proof_records(llm_audit_proof_t *p);
 static int llm_audit_proof_stretch(llm_audit_proof_t *p);
 static void llm_audit_proof_head(llm_audit_proof_t *p);
@@ -222,12 +223,17 @@ llm_audit_proof_mark(llm_audit_proof_t *p, uint8_t kind,
 static int
 llm_audit_proof_first(llm_audit_proof_t *p)
 {
-    int       rc;
+    int       nameless, rc;
     uint64_t  first;
 
-    rc = llm_audit_range(p->a, p->txn, &first, &p->last, p->err, p->errlen);
+    rc = llm_audit_range(p->a, p->txn, &first, &p->last, &nameless, p->err,
+                         p->errlen);
     if (rc != LLM_OK) {
         return rc;
+    }
+
+    if (nameless) {
+        llm_audit_proof_nameless(p, first);
     }
 
     if (p->base_state == -1) {
@@ -248,11 +254,30 @@ llm_audit_proof_first(llm_audit_proof_t *p)
         p->good = p->base.time;
         p->signed_to = p->base.number;
         llm_audit_chain_begin(p, p->base.hash);
+
+        if (first < p->first && p->last != 0) {
+            llm_audit_tell(p, LLM_AUDIT_FORGED, first, "records before %llu "
+                           "are there, which the trail's base says were "
+                           "dropped", (unsigned long long) p->first);
+        }
     }
 
     p->number = p->first;
 
     return LLM_OK;
+}
+
+
+/* once: there may be many */
+
+static void
+llm_audit_proof_nameless(llm_audit_proof_t *p, uint64_t number)
+{
+    if (!p->nameless) {
+        p->nameless = 1;
+        llm_audit_tell(p, LLM_AUDIT_MALFORMED, number, "a record near %llu "
+                       "has no number", (unsigned long long) number);
+    }
 }
 
 
@@ -308,9 +333,11 @@ llm_audit_proof_stretch(llm_audit_proof_t *p)
     for (i = 0; rc == 0 && i < LLM_AUDIT_STRETCH && p->stop == LLM_OK; i++) {
 
         if (llm_audit_number(&k, &number) != LLM_OK) {
-            llm_audit_tell(p, LLM_AUDIT_MALFORMED, p->number, "a record near "
-                           "%llu has no number",
-                           (unsigned long long) p->number);
+
+            /* the next stretch begins where this one gets to */
+
+            llm_audit_proof_nameless(p, p->number);
+            i--;
 
         } else if (number > p->last) {
             break;
@@ -494,7 +521,7 @@ llm_audit_proof_kept(llm_audit_proof_t *p)
     }
 
     if (p->v->n_public_key != 0 && p->a->shared->secret == NULL
-        && !p->proven && p->r->checkpoints != 0)
+        && !p->proven)
     {
         llm_audit_tell(p, LLM_AUDIT_FORGED, p->first, "no checkpoint is "
                        "signed by a public key that was given");

@@ -484,6 +484,172 @@ test_export(void)
 }
 
 
+/* as who may write the file: a key and a value of a database, and what was
+ * there before comes back.  A query must not be wrong without saying so */
+
+typedef struct {
+    MDB_dbi   dbi;
+    uint8_t   key[32];
+    size_t    klen;
+    uint8_t   old[LLM_AUDIT_MAX];
+    size_t    len;              /* 0: it was not there */
+} changed_t;
+
+
+static void
+put(changed_t *c, MDB_dbi dbi, const void *key, size_t klen, const void *value,
+    size_t len, int drop)
+{
+    MDB_txn  *txn;
+    MDB_val   k, v;
+
+    c->dbi = dbi;
+    c->klen = klen;
+    memcpy(c->key, key, klen);
+    k.mv_data = c->key;
+    k.mv_size = klen;
+    c->len = 0;
+
+    mdb_txn_begin(trail->shared->env, NULL, 0, &txn);
+
+    if (mdb_get(txn, dbi, &k, &v) == 0) {
+        c->len = v.mv_size;
+        memcpy(c->old, v.mv_data, v.mv_size);
+    }
+
+    v.mv_data = (void *) value;
+    v.mv_size = len;
+
+    if ((drop ? mdb_del(txn, dbi, &k, NULL) : mdb_put(txn, dbi, &k, &v, 0))
+        != 0 || mdb_txn_commit(txn) != 0)
+    {
+        printf("Bail out! put\n");
+        exit(1);
+    }
+}
+
+
+static void
+put_back(changed_t *c)
+{
+    changed_t  none;
+
+    put(&none, c->dbi, c->key, c->klen, c->old, c->len, c->len == 0);
+}
+
+
+static void
+test_misled_close(changed_t *c)
+{
+    int               i, n;
+    uint8_t           key[8], value[8];
+    llm_buf_t         text;
+    llm_audit_call_t  call[2];
+
+    memset(&text, 0, sizeof(text));
+    n = 0;
+
+    for (i = 0; i < CALLS && n < 2; i++) {
+        if (llm_audit_call_get(trail, number[i], &call[n], E) == LLM_OK
+            && call[n].with_output)
+        {
+            n++;
+        }
+    }
+
+    ok(n == 2, "two answers are kept");
+    llm_be_put(key, call[0].number, 8);
+    llm_be_put(value, call[1].close, 8);
+    put(c, trail->shared->closes, key, 8, value, 8, 0);
+
+    is_int(llm_audit_content(trail, call[0].number, 'o', 0, &text, E),
+           LLM_INVALID, "another call's answer is not given");
+    is_int(llm_audit_call_get(trail, call[0].number, &call[1], E),
+           LLM_INVALID, "nor its status");
+    put_back(c);
+    llm_buf_done(&text);
+}
+
+
+static void
+test_misled(void)
+{
+    int        all;
+    uint8_t    key[32], value[8];
+    uint64_t   n;
+    changed_t  c;
+
+    anew();
+    all = query();
+
+    /* records */
+
+    llm_be_put(key, number[10], 8);
+    put(&c, trail->shared->records, key, 8, NULL, 0, 1);
+    anew();
+    is_int(query(), LLM_INVALID, "a record was taken out: newest first");
+    q.oldest = 1;
+    is_int(query(), LLM_INVALID, "oldest first");
+    put_back(&c);
+
+    memset(key, 0xff, 9);
+    put(&c, trail->shared->records, key, 8, "x", 1, 0);
+    anew();
+    is_int(query(), LLM_INVALID, "a number that is none, at the end");
+    put_back(&c);
+
+    llm_be_put(key, number[10], 8);
+    key[8] = 1;
+    put(&c, trail->shared->records, key, 9, "x", 1, 0);
+    anew();
+    is_int(query(), LLM_INVALID, "one in between: newest first");
+    q.oldest = 1;
+    is_int(query(), LLM_INVALID, "oldest first");
+    put_back(&c);
+
+    /* hours: the second one, later than it is, or not there */
+
+    llm_be_put(key, T0 / 3600000 + 1, 8);
+    is_int(llm_audit_find(trail, (T0 / 3600000 + 1) * 3600000, &n, E), LLM_OK,
+           "a time");
+    llm_be_put(value, n + 20, 8);
+    put(&c, trail->shared->hours, key, 8, value, 8, 0);
+    anew();
+    q.since = (T0 / 3600000 + 1) * 3600000;
+    is_int(query(), LLM_INVALID, "an hour that begins too late");
+    is_int(llm_audit_find(trail, q.since, &n, E), LLM_INVALID, "its time");
+    q.since = 0;
+    q.until = (T0 / 3600000 + 1) * 3600000;
+    is_int(query(), LLM_INVALID, "until then");
+    put_back(&c);
+
+    put(&c, trail->shared->hours, key, 8, NULL, 0, 1);
+    anew();
+    q.since = (T0 / 3600000 + 1) * 3600000;
+    is_int(query(), LLM_INVALID, "an hour that is not there");
+    put_back(&c);
+
+    /* a key's list */
+
+    llm_calls_id(key, KEY_B, E);
+    llm_be_put(key + LLM_AUDIT_ID, number[10], 8);
+    key[LLM_AUDIT_ID + 8] = 1;
+    put(&c, trail->shared->keyed, key, LLM_AUDIT_ID + 9, "", 0, 0);
+    anew();
+    q.key = KEY_B;
+    q.oldest = 1;
+    is_int(query(), LLM_INVALID, "what can't be in a key's list");
+    put_back(&c);
+
+    /* another call's answer */
+
+    test_misled_close(&c);
+
+    anew();
+    is_int(query(), all, "all is as it was");
+}
+
+
 static void
 test_checkpoint(void)
 {
@@ -592,6 +758,7 @@ main(void)
     test_content();
     test_one();
     test_export();
+    test_misled();
     test_checkpoint();
     test_prune();
     test_reading();

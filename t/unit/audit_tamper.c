@@ -934,13 +934,10 @@ epoch_edited(MDB_txn *txn)
     uint8_t  buf[LLM_AUDIT_EPOCH_SIZE];
     MDB_val  v;
 
-    /* its number, public key or sealed root; its time is only shown */
-
     p = entry(5);
     low = high = 0;
     memcpy(buf, p->v.mv_data, sizeof(buf));
-    buf[any(8) ? between(16, sizeof(buf) - 1) : any(4)]
-        ^= (uint8_t) between(1, 255);
+    buf[any(sizeof(buf))] ^= (uint8_t) between(1, 255);
     v.mv_data = buf;
     v.mv_size = sizeof(buf);
     mdb_put(txn, dbi(5), &p->k, &v, 0);
@@ -956,6 +953,57 @@ epoch_dropped(MDB_txn *txn)
     low = 0;
     high = last;
     mdb_del(txn, dbi(5), &p->k, NULL);
+}
+
+
+static void
+epoch_added(MDB_txn *txn)
+{
+    pair_t  *p;
+    uint8_t  buf[LLM_AUDIT_EPOCH_SIZE], key[4];
+    MDB_val  k, v;
+
+    p = entry(5);
+    low = high = 0;
+    memcpy(buf, p->v.mv_data, sizeof(buf));
+    llm_be_put(key, UINT32_MAX - any(3), 4);
+    llm_le_put(buf, llm_be_get(key, 4), 4);
+    k.mv_data = key;
+    k.mv_size = 4;
+    v.mv_data = buf;
+    v.mv_size = sizeof(buf);
+    mdb_put(txn, dbi(5), &k, &v, 0);
+}
+
+
+/* the last number that there is, and some of other lengths */
+
+static void
+nameless(MDB_txn *txn)
+{
+    uint8_t   buf[9];
+    pair_t   *p;
+    MDB_val   k;
+    uint64_t  i;
+
+    p = entry(0);
+    memset(buf, 0xff, sizeof(buf));
+    k.mv_data = buf;
+    k.mv_size = 8;
+    low = 0;
+    high = last + 1;
+
+    if (any(2)) {
+        mdb_put(txn, dbi(0), &k, &p->v, 0);
+    }
+
+    llm_be_put(buf, between(1, last), 8);
+    k.mv_size = 9;
+
+    for (i = any(5); i < 5; i++) {
+        buf[8] = (uint8_t) i;
+        mdb_put(txn, dbi(0), &k, &p->v, 0);
+    }
 }
 
 
@@ -1106,6 +1154,8 @@ static const kind_t  kinds[] = {
     { "a mark dropped", mark_dropped, 1 },
     { "an epoch edited", epoch_edited, 2 },
     { "an epoch dropped", epoch_dropped, 3 },
+    { "an epoch added", epoch_added, 1 },
+    { "records without a number", nameless, 1 },
     { "a content edited", content_edited, 1 },
     { "a content dropped", content_dropped, 1 },
     { "contents swapped", content_swapped, 2 },
