@@ -19,6 +19,10 @@
 #include "llmctl_audit.h"
 
 
+/* records that are told to be missing, then it is enough */
+#define LLMCTL_AUDIT_MISSING  10000
+
+
 static int llmctl_audit_records(llmctl_admin_t *x, int64_t since,
     int64_t until);
 static int llmctl_audit_calls(llmctl_admin_t *x, int64_t since,
@@ -82,30 +86,27 @@ llmctl_audit_export(int argc, char **argv)
 static int
 llmctl_audit_records(llmctl_admin_t *x, int64_t since, int64_t until)
 {
-    int                rc;
-    char               err[LLM_ERRLEN];
-    json_t            *o;
-    uint64_t           end, n;
-    llm_audit_stat_t   st;
+    int        rc;
+    char       err[LLM_ERRLEN];
+    json_t    *o;
+    uint64_t   end, missing, n;
 
-    rc = llm_audit_stat(x->audit, &st, err, sizeof(err));
+    missing = 0;
 
-    n = st.first;
-    end = st.last + 1;
+    /* by what is there: who may write the file may have the head say other */
 
-    if (rc == LLM_OK && since != 0) {
-        rc = llm_audit_find(x->audit, since, &n, err, sizeof(err));
-    }
+    rc = llm_audit_find(x->audit, since, &n, err, sizeof(err));
 
-    if (rc == LLM_OK && until != 0) {
-        rc = llm_audit_find(x->audit, until, &end, err, sizeof(err));
+    if (rc == LLM_OK) {
+        rc = llm_audit_find(x->audit, until != 0 ? until : INT64_MAX, &end,
+                            err, sizeof(err));
     }
 
     for ( /* void */ ; rc == LLM_OK && n < end; n++) {
 
         rc = llm_audit_record_json(x->audit, n, &o, err, sizeof(err));
 
-        if (rc == LLM_NOTFOUND) {
+        if (rc == LLM_NOTFOUND && missing++ < LLMCTL_AUDIT_MISSING) {
             (void) llmctl_error(0, "%s: record %llu is missing", x->cmd,
                                 (unsigned long long) n);
             rc = LLM_OK;
@@ -126,7 +127,7 @@ llmctl_audit_records(llmctl_admin_t *x, int64_t since, int64_t until)
                             rc == LLM_NOMEM ? "no memory" : err);
     }
 
-    return LLMCTL_OK;
+    return missing == 0 ? LLMCTL_OK : LLMCTL_FAILED;
 }
 
 
