@@ -30,6 +30,7 @@
 typedef struct {
     json_t  *findings;              /* NULL: to be printed at once */
     int      bar;                   /* there is one to wipe */
+    int      vouched;               /* a public key was given */
     double   start;
 } llmctl_verify_t;
 
@@ -46,8 +47,8 @@ static int llmctl_verify_run(llmctl_admin_t *x, llm_audit_verify_t *v,
 static int llmctl_verify_print(llmctl_admin_t *x, llmctl_verify_t *w,
     const llm_audit_verdict_t *r);
 static void llmctl_verify_text(const llmctl_admin_t *x,
-    const llm_audit_verdict_t *r, double seconds);
-static int llmctl_verify_json(llmctl_verify_t *w,
+    const llmctl_verify_t *w, const llm_audit_verdict_t *r);
+static int llmctl_verify_json(const llmctl_admin_t *x, llmctl_verify_t *w,
     const llm_audit_verdict_t *r);
 static int llmctl_verify_found(void *data, const llm_audit_finding_t *f);
 static void llmctl_verify_progress(void *data, uint64_t done, uint64_t all);
@@ -98,6 +99,7 @@ llmctl_audit_verify(int argc, char **argv)
 
     v.public_key = keys;
     v.n_public_key = n;
+    w.vouched = (n != 0);
     w.findings = x.json ? json_array() : NULL;
     w.start = llmctl_verify_now();
 
@@ -305,20 +307,23 @@ llmctl_verify_print(llmctl_admin_t *x, llmctl_verify_t *w,
     const llm_audit_verdict_t *r)
 {
     if (x->json) {
-        return llmctl_verify_json(w, r);
+        return llmctl_verify_json(x, w, r);
     }
 
-    llmctl_verify_text(x, r, llmctl_verify_now() - w->start);
+    llmctl_verify_text(x, w, r);
 
     return llmctl_flush();
 }
 
 
 static void
-llmctl_verify_text(const llmctl_admin_t *x, const llm_audit_verdict_t *r,
-    double seconds)
+llmctl_verify_text(const llmctl_admin_t *x, const llmctl_verify_t *w,
+    const llm_audit_verdict_t *r)
 {
-    char  hex[65];
+    char    hex[65];
+    double  seconds;
+
+    seconds = llmctl_verify_now() - w->start;
 
     if (r->last >= r->first && r->last != 0) {
         printf("records:     %llu, %llu to %llu\n"
@@ -345,7 +350,12 @@ llmctl_verify_text(const llmctl_admin_t *x, const llm_audit_verdict_t *r,
                (unsigned long long) r->findings,
                r->findings == 1 ? "" : "s");
 
-    } else if (x->secret == NULL && r->signed_to < r->last) {
+    } else if (x->secret == NULL && !w->vouched) {
+        printf("\nIts records fit together. Nothing proves it: without the "
+               "secret, give --public-key\nor --checkpoint, as the keys in "
+               "the file may be anybody's.\n");
+
+    } else if (x->secret == NULL) {
         printf("\nWhole, as far as %llu; what is after it can't be proven "
                "without the secret.\n", (unsigned long long) r->signed_to);
     } else {
@@ -355,14 +365,17 @@ llmctl_verify_text(const llmctl_admin_t *x, const llm_audit_verdict_t *r,
 
 
 static int
-llmctl_verify_json(llmctl_verify_t *w, const llm_audit_verdict_t *r)
+llmctl_verify_json(const llmctl_admin_t *x, llmctl_verify_t *w,
+    const llm_audit_verdict_t *r)
 {
     int      rc;
     char     hex[65];
     json_t  *o;
 
-    o = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:O}",
+    o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:O}",
                   "whole", r->findings == 0,
+                  "proven_by", x->secret != NULL ? "secret"
+                               : w->vouched ? "public_key" : "nothing",
                   "first", (json_int_t) r->first,
                   "last", (json_int_t) r->last,
                   "calls", (json_int_t) r->calls,
