@@ -208,10 +208,43 @@ for my $l (@$lines) {
 }
 
 ok(@$lines > 18 && !$wrong, 'export: the chain can be made again');
+is((() = grep { $_->{record} !~ /^.{64}$_->{previous}/ } @$lines), 0,
+   'which is in the record itself');
 is(scalar(grep { $_->{type} eq 'open' } @$lines), 9, 'opening records');
 is(scalar @{done('audit export', '--calls')->{lines}}, 9, '--calls');
 is(scalar @{done('audit export', '--until', '1h')->{lines}}, 0, '--until');
 refused(2, qr/--since/, 'a wrong time', 'audit export', '--since', 'x');
+
+
+# outside, by what the documentation has for it
+
+my @check = slurp("$top/docs/operations.md") =~ /^```sh\n(python3 .*?)^```/msg;
+is(scalar @check, 2, 'two checks are documented');
+
+SKIP: {
+    skip('no python3 or openssl', 5)
+        if grep { system("command -v $_ >/dev/null") } qw(python3 openssl);
+
+    my $jsonl = done('audit export')->{out};
+    spew("$dir/2026-10.jsonl", $jsonl);
+    my ($export) = grep { /jsonl/ } @check;
+    like(qx({ $export } 2>&1), qr/^whole, up to \d+ $previous$/,
+         'the documented check of an export');
+    my ($victim) = $lines->[5]{record} =~ /(.{8})$/;
+    spew("$dir/2026-10.jsonl", $jsonl =~ s/\Q$victim\E"/00000000"/r);
+    like(qx({ $export } 2>&1), qr/^record 6 was changed$/, 'finds a change');
+    spew("$dir/2026-10.jsonl", $jsonl =~ s/^[^\n]*"number":7,[^\n]*\n//mr);
+    like(qx({ $export } 2>&1), qr/^record 8 does not follow 6$/, 'and a hole');
+
+    my $one = done('audit checkpoint')->{out};
+    spew("$dir/checkpoint.json", $one);
+    my ($sig) = grep { /checkpoint\.json/ } @check;
+    like(qx(cd $dir && { $sig } 2>&1), qr/Verified Successfully/,
+         'the documented check of a checkpoint');
+    spew("$dir/checkpoint.json", $one =~ s/("hash": ?")..../${1}0000/r);
+    like(qx(cd $dir && { $sig } 2>&1), qr/Verification Failure/,
+         'fails for another hash');
+}
 
 
 # look-up
@@ -245,7 +278,13 @@ $r = run({ in => slurp("$dir/kept.json") }, 'audit verify', '--checkpoint',
          '-');
 is($r->{code}, 0, 'the checkpoint from standard input');
 
+$r = llmctl('audit', 'verify', @blind);
+like($r->{out}, qr/Nothing proves it.*--public-key/s,
+     'without the secret and a key nothing is proven');
+is(llmctl('audit', 'verify', @blind, '--json')->{json}{proven_by}, 'nothing',
+   'as JSON');
 $r = llmctl('audit', 'verify', @blind, '--public-key', $kept->{public_key});
+like($r->{out}, qr/^Whole, as far as/m, 'with a key it is');
 is($r->{code}, 0, 'without the secret, by the public key')
     or diag($r->{out}, $r->{err});
 $r = llmctl('audit', 'verify', @blind, '--public-key', '0' x 64);
