@@ -391,6 +391,7 @@ llm_audit_scan(llm_audit_t *a, MDB_txn *txn, char *err, size_t errlen)
         /* a writer is at it: what we began with may be overwritten by now */
 
         mdb_txn_reset(txn);
+        llm_audit_await(e);
         rc = mdb_txn_renew(txn);
 
         if (rc != 0) {
@@ -398,7 +399,8 @@ llm_audit_scan(llm_audit_t *a, MDB_txn *txn, char *err, size_t errlen)
         }
     }
 
-    return llm_err(err, errlen, LLM_INVALID, "%s: malformed header", e->path);
+    return llm_err(err, errlen, LLM_ERROR, "%s: read: others write all the "
+                   "time", e->path);
 }
 
 

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../store/llm_store_int.h"
@@ -219,10 +220,16 @@ llm_audit_attach_dbs(llm_audit_env_t *e, char *err, size_t errlen)
         }
 
         mdb_txn_reset(txn);
+        llm_audit_await(e);
 
         if (mdb_txn_renew(txn) != 0) {
             break;
         }
+    }
+
+    if (rc == LLM_AGAIN) {
+        rc = llm_err(err, errlen, LLM_ERROR, "%s: read: others write all the "
+                     "time", e->path);
     }
 
     if (rc == LLM_OK) {
@@ -251,6 +258,27 @@ llm_audit_attach_dbs(llm_audit_env_t *e, char *err, size_t errlen)
 
     return rc == 0 ? LLM_OK
                    : llm_audit_env_error(e, rc, "read", err, errlen);
+}
+
+
+/*
+ * A writer is at it; or was, and was killed as it committed: then its lock
+ * tells, to who takes it, and LMDB puts right what readers begin with.
+ */
+
+void
+llm_audit_await(llm_audit_env_t *e)
+{
+    MDB_txn          *txn;
+    struct timespec   ms;
+
+    if (!e->reading && mdb_txn_begin(e->env, NULL, 0, &txn) == 0) {
+        mdb_txn_abort(txn);
+    }
+
+    ms.tv_sec = 0;
+    ms.tv_nsec = 1000000;
+    (void) nanosleep(&ms, NULL);
 }
 
 

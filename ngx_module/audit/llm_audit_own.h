@@ -49,6 +49,9 @@ void llm_audit_detach(llm_audit_env_t *e);
  * it.  LMDB's or the system's code */
 int llm_audit_env_map(llm_audit_env_t *e, const char *path, unsigned flags);
 
+/* between two tries to read what a writer is at; no transaction is open */
+void llm_audit_await(llm_audit_env_t *e);
+
 /* the databases, in a transaction.  LMDB's code */
 int llm_audit_env_dbs(llm_audit_env_t *e, MDB_txn *txn, unsigned flags);
 
