@@ -170,6 +170,11 @@ ngx_http_llm_trail_add(ngx_http_llm_main_conf_t *mcf,
 
     ngx_http_llm_trail_push(t, rec);
 
+    if (t->batch && rec->request && !t->late.timer_set) {
+        /* nobody waited for the batch before: it may hang */
+        ngx_add_timer(&t->late, NGX_HTTP_LLM_TRAIL_LATE);
+    }
+
     if (t->batch == NULL && !t->closing) {
         ngx_http_llm_trail_next(t);
     }
@@ -199,13 +204,16 @@ ngx_http_llm_trail_next(ngx_http_llm_trail_t *t)
 }
 
 
-/* nobody's answer waits while it is known to be in vain */
+/* nobody's answer waits while it is known to be in vain; the end of a call that
+ * is in the trail has room of its own */
 
 static ngx_int_t
 ngx_http_llm_trail_full(ngx_http_llm_trail_t *t, ngx_http_llm_record_t *rec)
 {
-    if (t->n >= NGX_HTTP_LLM_TRAIL_RECORDS
-        || t->size + rec->size > NGX_HTTP_LLM_TRAIL_SIZE)
+    size_t  k = rec->close.number ? 2 : 1;
+
+    if (t->n >= k * NGX_HTTP_LLM_TRAIL_RECORDS
+        || t->size + rec->size > k * NGX_HTTP_LLM_TRAIL_SIZE)
     {
         return 1;
     }
@@ -598,6 +606,11 @@ ngx_http_llm_batch_done(ngx_http_llm_task_t *task)
 
     if (t->closing) {
         return;
+    }
+
+    if (t->bad) {
+        /* what came meanwhile is not told later than what comes now */
+        ngx_http_llm_trail_fail(t->first);
     }
 
     if (t->bad || t->first) {

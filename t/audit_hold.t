@@ -319,9 +319,15 @@ ok(wait_for { my %now = map { $_ => 1 } $t->pids('old_worker');
               !grep { $now{$_} } @old }, 'the old worker ends');
 
 
-# nobody lets go
+# nobody lets go, and the first that is to be written are ends of calls
 
+my $ends = $t->client(uri => '/slow', key => $key);
+LLM::Client->pump([$ends], 0.5);
+ok(length $ends->{in} || length $ends->{body}, 'a slow file begins');
 ok($hold->take, 'a lock that stays');
+$ends->wait(15);
+ok($ends->{complete}, 'and ends');
+LLM::Client->pump([$ends], 0.2);
 
 my @late = map { $t->client(key => $key, %$_) }
            { uri => '/page' }, { uri => '/up/big' }, { uri => '/raw/stream' },
