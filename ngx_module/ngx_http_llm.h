@@ -330,6 +330,8 @@ struct ngx_http_llm_ctx_s {
 
     /* the audit trail */
     ngx_http_llm_record_t  *record;     /* NULL: not begun */
+    ngx_str_t               method;     /* what was asked first, noted */
+    ngx_str_t               path;
     void                  (*wait)(ngx_http_request_t *r,
                                   ngx_http_llm_ctx_t *ctx);
     ngx_http_llm_body_t     body;       /* llm_pass: what the engine got */
@@ -381,6 +383,7 @@ struct ngx_http_llm_ctx_s {
     unsigned                looks:1;    /* llm_metrics, GET status, let in:
                                            they tell of the trail, and are not
                                            held by it */
+    unsigned                noted:1;    /* audited, wherever it is led to */
     unsigned                replace:1;  /* filter: our error for the core's */
     unsigned                replaced:1;
     unsigned                keeps:1;    /* kept is all of it so far */
@@ -522,6 +525,9 @@ llm_audit_t *ngx_http_llm_trail_handle(ngx_http_llm_main_conf_t *mcf);
 
 /* the request's location is audited, or an earlier one was */
 ngx_uint_t ngx_http_llm_audited(ngx_http_request_t *r);
+
+/* it is from here on, and what it asks for now is what it asked for */
+void ngx_http_llm_audit_note(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx);
 
 /* its opening record is on its way; NGX_ERROR: it can't be written */
 ngx_int_t ngx_http_llm_audit_open(ngx_http_request_t *r,

@@ -45,7 +45,7 @@ ngx_http_llm_audited(ngx_http_request_t *r)
 
     ctx = ngx_http_llm_get_ctx(r);
 
-    if (ctx && ctx->record) {
+    if (ctx && (ctx->record || (ctx->noted && !ctx->health))) {
         return 1;
     }
 
@@ -54,6 +54,24 @@ ngx_http_llm_audited(ngx_http_request_t *r)
 
     return lcf->audit == 1 && mcf->worker != NULL
            && (ctx == NULL || (!ctx->health && !ctx->looks));
+}
+
+
+/*
+ * An error page, or X-Accel-Redirect, may lead to a location that is not
+ * audited, by another path and with another method, before there is a record.
+ */
+
+void
+ngx_http_llm_audit_note(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx)
+{
+    if (ctx->noted || !ngx_http_llm_audited(r)) {
+        return;
+    }
+
+    ctx->noted = 1;
+    ctx->method = r->method_name;
+    ctx->path = r->uri;
 }
 
 
@@ -121,7 +139,7 @@ static void
 ngx_http_llm_audit_texts(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ngx_http_llm_record_t *rec)
 {
-    ngx_str_t          client;
+    ngx_str_t          client, *path;
     llm_audit_open_t  *o = &rec->open;
 
     if (ctx->key) {
@@ -138,9 +156,12 @@ ngx_http_llm_audit_texts(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ngx_http_llm_audit_text(&o->addr, rec->addr, sizeof(rec->addr),
                             &r->connection->addr_text);
     ngx_http_llm_audit_text(&o->method, rec->method, sizeof(rec->method),
-                            &r->method_name);
+                            ctx->noted ? &ctx->method : &r->method_name);
+
+    path = r->uri.len ? &r->uri : &r->unparsed_uri;
+
     ngx_http_llm_audit_text(&o->path, rec->path, sizeof(rec->path),
-                            r->uri.len ? &r->uri : &r->unparsed_uri);
+                            ctx->noted ? &ctx->path : path);
     ngx_http_llm_audit_text(&o->model, rec->model, sizeof(rec->model),
                             &ctx->model);
 

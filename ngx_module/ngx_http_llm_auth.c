@@ -71,6 +71,8 @@ ngx_http_llm_access_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_http_llm_audit_note(r, ctx);
+
     return ngx_http_llm_let_in(r, ctx, ngx_http_llm_judge(r, ctx));
 }
 

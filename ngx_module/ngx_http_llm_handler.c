@@ -44,6 +44,8 @@ ngx_http_llm_handler(ngx_http_request_t *r)
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
     ctx->model = lcf->engine;
 
+    ngx_http_llm_audit_note(r, ctx);
+
     if (r != r->main && lcf->auth == 1) {
         /* the core has no access phase for subrequests */
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,

@@ -27,6 +27,8 @@ $t->file('html/page', "page\n");
 my $up = LLM::Upstream->new($t, 2, sub {
     my ($request) = @_;
     my $up = 'LLM::Upstream';
+    return $up->answer(200, 'text/plain', '', 'X-Accel-Redirect: /plain/page')
+        if $request->{uri} =~ /accel/;
     return $up->stream({ token => 'a' }, \10, { token => 'b' })
         if $request->{uri} =~ /slow/;
     return $up->json({ choices => [ { text => 'an answer of another server' } ],
@@ -63,6 +65,9 @@ http {
         location /off/ { llm_auth on; llm_audit off; alias %%DIR%%/html/; }
         location /plain/ { alias %%DIR%%/html/; }
         location /return { llm_auth on; return 204; }
+        location /paged { llm_auth on; error_page 401 /plain/page; }
+        location /open_paged/ { llm_auth off; llm_pass demo;
+                                error_page 400 404 /plain/page; }
         location /limited { llm_auth on; client_max_body_size 10; }
         location /admin/ { llm_auth on; llm_admin; }
         location ~ /(healthz|readyz)$ { llm_auth off; llm_pass demo; }
@@ -172,6 +177,24 @@ $r = $t->get('/nothing-here', key => $key);
 is($r->header('x-request-id'), '', 'a location without keys has no record');
 $r = $t->get('/return', key => $key);
 like_this(of($r), { status => 204 }, 'a return');
+$r = $t->post('/paged', 'x');
+is($r->{body}, "page\n", 'an error page of a location without keys');
+like_this(of($r), { status => 401, method => 'POST', path => '/paged' },
+          'has its record');
+$r = $t->post('/open_paged/completions', {});
+is($r->{body}, "page\n", 'one of an engine without keys');
+like_this(of($r), { status => 400, method => 'POST',
+                    path => '/open_paged/completions' }, 'too');
+my $accel = $t->raw("POST /up/accel HTTP/1.1\r\nHost: a\r\n"
+                    . "Authorization: Bearer $key\r\nConnection: close\r\n"
+                    . "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+                    . "0\r\n\r\n");
+like($accel, qr/\r\n\r\npage\n\z/, 'a file that another server tells of');
+my $idacc = $accel =~ /X-Request-Id: (\w+)/i ? $1 : 'none';
+my @accel;
+wait_for { @accel = audit('--request', $idacc); $accel[0] && $accel[0]{end} };
+like_this($accel[0] // {}, { status => 200, method => 'POST', key => $id,
+                             path => '/up/accel' }, 'too');
 $r = $t->post('/limited', 'x' x 100, key => $key);
 like_this(of($r), { status => 413 }, 'a body that is too large');
 my $id400 = $t->raw("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", port => 1)
