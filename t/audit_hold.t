@@ -36,6 +36,8 @@ my $up = LLM::Upstream->new($t, 3, sub {
                        "data: [DONE]\n\n")
         if $request->{uri} =~ /stream/;
     return $up->json({ text => $big }) if $request->{uri} =~ /big/;
+    return $up->answer(200, 'text/plain', '', 'X-Accel-Redirect: /free/part')
+        if $request->{uri} =~ /accel/;
     return $up->answer(404, 'application/json', '{"upstream":404}')
         if $request->{uri} =~ /none/;
     return $up->json({ text => 'short' });
@@ -54,6 +56,7 @@ http {
     ssl_certificate %%DIR%%/cert.pem;
     ssl_certificate_key %%DIR%%/key.pem;
     default_type text/plain;
+    proxy_cache_path %%DIR%%/tmp/cache keys_zone=cache:1m;
 
     server {
         listen 127.0.0.1:%%PORT_0%%;
@@ -79,6 +82,13 @@ http {
         location /small_body { client_max_body_size 10; }
         location /named { error_page 404 = @named; }
         location @named { return 200 "named\n"; }
+        location /cached/ { proxy_cache cache; proxy_cache_valid 200 1m;
+                            proxy_pass http://127.0.0.1:%%PORT_3%%; }
+        location /try { try_files /nothing /page; }
+        location /asks { auth_request /free/part; alias %%DIR%%/html/page; }
+        location /mirror { mirror /up/short; alias %%DIR%%/html/page; }
+        location /any { satisfy any; allow all; alias %%DIR%%/html/page; }
+        location /paged { error_page 401 /free/part; }
         location /ssi { ssi on; ssi_types *; alias %%DIR%%/html/ssi.shtml; }
         location /free/ { llm_auth off; }
         location /off/ { llm_audit off; alias %%DIR%%/html/; }
@@ -93,6 +103,7 @@ my %ask = (model => 'demo', prompt => 'Once', max_tokens => 8,
            temperature => 0);
 my $text = $t->post('/v1/completions', \%ask, key => $key)->text;
 my ($tag) = $t->get('/page', key => $key)->header('etag');
+$t->get('/cached/big', key => $key);
 
 # name, what is asked, status, what is right of the answer
 
@@ -167,6 +178,22 @@ my @cases = (
          require IO::Uncompress::Gunzip;
          IO::Uncompress::Gunzip::gunzip(\$_[0]{body} => \my $plain);
          decode_json($plain)->{text} eq $big }],
+    ['a cached one', { uri => '/cached/big' }, 200,
+     sub { $_[0]->json->{text} eq $big }],
+    ['a file that it tells of', { uri => '/up/accel' }, 200,
+     sub { $_[0]{body} eq 'part' }],
+    ['the same, asked with a body in chunks',
+     { uri => '/up/accel', body => "1\r\na\r\n0\r\n\r\n",
+       headers => ['Transfer-Encoding: chunked'] }, 200,
+     sub { $_[0]{body} eq 'part' }],
+    ['try_files', { uri => '/try' }, 200, sub { $_[0]{body} eq "page\n" }],
+    ['auth_request', { uri => '/asks' }, 200,
+     sub { $_[0]{body} eq "page\n" }],
+    ['mirror', { uri => '/mirror' }, 200, sub { $_[0]{body} eq "page\n" }],
+    ['satisfy any', { uri => '/any', key => undef }, 200,
+     sub { $_[0]{body} eq "page\n" }],
+    ['refused, with a page that is not audited',
+     { uri => '/paged', key => undef }, 401, sub { $_[0]{body} eq 'part' }],
     ['HTTP/1.0', { uri => '/up/short', version => '1.0' }, 200,
      sub { $_[0]->json->{text} eq 'short' }],
     ['TLS', { uri => '/long', port => 1, tls => 1 }, 200,
