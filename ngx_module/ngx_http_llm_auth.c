@@ -175,6 +175,7 @@ ngx_http_llm_let_in(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
     ngx_int_t rc)
 {
     ngx_int_t                 wait;
+    ngx_uint_t                unread;
     ngx_http_llm_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
@@ -189,7 +190,12 @@ ngx_http_llm_let_in(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         return rc;
     }
 
-    if (r->headers_in.upgrade) {
+    /* a body that was not read yet is in the record when it has been */
+
+    unread = !ctx->asked && (r->headers_in.content_length_n > 0
+                             || r->headers_in.chunked);
+
+    if (r->headers_in.upgrade && !unread) {
 
         /* a refused one too: "satisfy any" may let it in */
 
@@ -204,21 +210,11 @@ ngx_http_llm_let_in(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         return wait == NGX_OK ? rc : ngx_http_llm_audit_error(r);
     }
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (rc == NGX_OK && !unread && ngx_http_llm_audit_open(r, ctx) != NGX_OK) {
+        return ngx_http_llm_audit_error(r);
     }
 
-    /* a body that was not read yet is in the record when it has been */
-
-    if (ctx->asked || (r->headers_in.content_length_n <= 0
-                       && !r->headers_in.chunked))
-    {
-        if (ngx_http_llm_audit_open(r, ctx) != NGX_OK) {
-            return ngx_http_llm_audit_error(r);
-        }
-    }
-
-    return NGX_OK;
+    return rc;
 }
 
 

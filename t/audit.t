@@ -240,6 +240,15 @@ ok(wait_for { @got = audit('--request', $gone); $got[0] && $got[0]{end} },
    'is closed when its client goes away');
 
 
+# in chunks, with an upgrade that nobody makes
+
+my $chunked = encode_json({ prompt => "$said chunked" });
+$t->raw("POST /up/v1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer $key\r\n"
+        . "Upgrade: x\r\nConnection: upgrade, close\r\n"
+        . "Transfer-Encoding: chunked\r\n\r\n"
+        . sprintf("%x\r\n%s\r\n0\r\n\r\n", length $chunked, $chunked));
+
+
 # texts
 
 sub found {
@@ -255,6 +264,7 @@ cmp_ok(scalar @got, '>=', 3, 'a prompt is found');
 @got = found($text);
 cmp_ok(scalar @got, '>=', 2, 'a generated text, streamed or not');
 is(scalar(@got = found("$said up")), 1, 'what another server was asked');
+is(scalar(@got = found("$said chunked")), 1, 'in chunks, too');
 is(scalar(@got = found('long ' . 'y' x 20_000)), 1, 'from a file too');
 cmp_ok(scalar(@got = found($answer)), '>=', 2, 'and its answer');
 is(scalar(@got = found('words that nobody said', none => 1)), 0,
