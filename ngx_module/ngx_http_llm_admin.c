@@ -184,8 +184,9 @@ ngx_http_llm_admin_submit(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
 /*
  * The audit knows of a change before it is made, but for one that makes a key
- * useless: that may not wait for a disk.  NGX_AGAIN: it goes on when the
- * record is durable.
+ * useless: that may not wait for a disk.  So does who asks a worker that has
+ * not opened the trail yet: it may ask of the trail.  NGX_AGAIN: it goes on when
+ * the record is durable.
  */
 
 static ngx_int_t
@@ -200,8 +201,9 @@ ngx_http_llm_admin_record(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         return NGX_OK;
     }
 
-    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
-        || ngx_http_llm_admin_urgent(t))
+    if (ngx_http_llm_admin_urgent(t)
+        || (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
+            && ngx_http_llm_trail_handle(t->mcf)))
     {
         (void) ngx_http_llm_audit_open(r, ctx);
         return NGX_OK;

@@ -339,9 +339,14 @@ my @old = $t->pids('worker');
 ok($t->reload, 'another worker');
 LLM::Client->pump(\@held, 0.5);
 is((grep { $_->{socket} } @held), 3, 'what is held is held');
+
+# the new one has not even opened the trail
+
+push @held, $t->client(uri => '/admin/audit?limit=1', key => $admin);
+LLM::Client->pump(\@held, 0.5);
 $hold->let_go;
 ok(LLM::Client->pump(\@held, 15), 'and answered');
-is(join(' ', map { $_->{status} } @held), '200 200 200', 'well');
+is(join(' ', map { $_->{status} } @held), '200 200 200 200', 'well');
 ok(wait_for { my %now = map { $_ => 1 } $t->pids('old_worker');
               !grep { $now{$_} } @old }, 'the old worker ends');
 
