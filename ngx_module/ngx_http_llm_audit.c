@@ -45,15 +45,22 @@ ngx_http_llm_audited(ngx_http_request_t *r)
 
     ctx = ngx_http_llm_get_ctx(r);
 
-    if (ctx && (ctx->record || (ctx->noted && !ctx->health))) {
+    if (ctx && ctx->record) {
+        return 1;
+    }
+
+    if (ctx && (ctx->health || ctx->looks)) {
+        return 0;
+    }
+
+    if (ctx && ctx->noted) {
         return 1;
     }
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
     mcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
 
-    return lcf->audit == 1 && mcf->worker != NULL
-           && (ctx == NULL || (!ctx->health && !ctx->looks));
+    return lcf->audit == 1 && mcf->worker != NULL;
 }
 
 
