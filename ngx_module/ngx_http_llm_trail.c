@@ -175,6 +175,12 @@ ngx_http_llm_trail_add(ngx_http_llm_main_conf_t *mcf,
         ngx_add_timer(&t->late, NGX_HTTP_LLM_TRAIL_LATE);
     }
 
+    if (t->batch && t->batch->posted == 0 && t->first == rec) {
+        /* nor was a record in it */
+        llm_metrics_audit_waiting(ngx_http_llm_metrics(mcf), ngx_pid,
+                                  (int64_t) (rec->posted / 1000));
+    }
+
     if (t->batch == NULL && !t->closing) {
         ngx_http_llm_trail_next(t);
     }
