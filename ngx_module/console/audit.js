@@ -235,8 +235,8 @@ function callRow(c) {
            el('span', { class: 'muted' }, `${c.method || ''} `
                                           + `${c.path || ''}`)),
         statusBadge(c),
-        el('span', { class: 'sub' }, when(c.time), ` · ${c.address || ''}`,
-           c.model && ` · ${c.model}`, tokens,
+        el('span', { class: 'sub' }, when(c.time),
+           c.address && ` · ${c.address}`, c.model && ` · ${c.model}`, tokens,
            c.action && [' · ', badge('action')])));
 }
 
