@@ -379,15 +379,6 @@ ngx_http_llm_copy(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
     b->fd = -1;
 
-    if (b->data == NULL && r->headers_in.content_length_n > 0) {
-        b->size = (size_t) r->headers_in.content_length_n;
-        b->data = ngx_alloc(b->size, r->connection->log);
-
-        if (b->data == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
     return ngx_http_llm_append(&b->data, &b->len, &b->size, data, len,
                                r->connection->log)
            == NGX_OK ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
