@@ -45,6 +45,8 @@ static int llm_alert_gpu_memory(llm_alerts_ctx_t *c,
     const llm_alert_rule_t *rule, int subject, int point, double *v);
 static int llm_alert_gpu_errors(llm_alerts_ctx_t *c,
     const llm_alert_rule_t *rule, int subject, int point, double *v);
+static const llm_metrics_host_t *llm_alert_audit(llm_alerts_ctx_t *c,
+    int point);
 static const llm_metrics_gpu_t *llm_alert_gpu(llm_alerts_ctx_t *c,
     int subject, int point, uint64_t known);
 static uint64_t llm_alert_slow(const llm_metrics_row_t *row,
@@ -275,15 +277,28 @@ llm_alert_kv(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule, int subject,
 }
 
 
+/* NULL: there is no trail */
+
+static const llm_metrics_host_t *
+llm_alert_audit(llm_alerts_ctx_t *c, int point)
+{
+    const llm_metrics_host_t  *h;
+
+    h = llm_alerts_host(c, point);
+
+    return h == NULL || h->audit_writable > 1 ? NULL : h;
+}
+
+
 static int
 llm_alert_unwritable(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
     int subject, int point, double *v)
 {
     const llm_metrics_host_t  *h;
 
-    h = llm_alerts_host(c, point);
+    h = llm_alert_audit(c, point);
 
-    if (h == NULL || h->audit_writable > 1) {
+    if (h == NULL) {
         return 0;
     }
 
@@ -299,9 +314,9 @@ llm_alert_lag(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule, int subject,
 {
     const llm_metrics_host_t  *h;
 
-    h = llm_alerts_host(c, point);
+    h = llm_alert_audit(c, point);
 
-    if (h == NULL || h->audit_writable > 1) {
+    if (h == NULL) {
         return 0;
     }
 
@@ -317,9 +332,9 @@ llm_alert_unsigned(llm_alerts_ctx_t *c, const llm_alert_rule_t *rule,
 {
     const llm_metrics_host_t  *h;
 
-    h = llm_alerts_host(c, point);
+    h = llm_alert_audit(c, point);
 
-    if (h == NULL || h->audit_writable > 1) {
+    if (h == NULL) {
         return 0;
     }
 
